@@ -1,0 +1,1 @@
+"""CalcJobs, one for each runner, and the calcfunctions."""

@@ -1,0 +1,62 @@
+"""EvaluateCalculation: a committee on labelled datasets, in batched passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_mlip_al.data import DatasetData, DeviationData, ModelData
+from aiida_mlip_al.data.extxyz import SPLITS
+
+from .base import RunnerCalculation, copy_models, device_of, model_files, validate_committee
+
+
+class EvaluateCalculation(RunnerCalculation):
+    """Per-frame deviations and errors, parity data, and mean errors of the committee's mean and of every member."""
+
+    RUNNER = 'evaluate'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.input_namespace(
+            'committee', valid_type=ModelData, dynamic=True, validator=validate_committee, help='The models, by name.'
+        )
+        spec.input_namespace('datasets', valid_type=DatasetData, dynamic=True, help='The labelled frames, by shard.')
+        spec.input(
+            'settings',
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({}),
+            help='`dtype` (float64), `batch_size` (16), `splits`: which of train, validation and test to evaluate (all), '
+            '`descriptors`: whether those of the frames are wanted (false).',
+        )
+        for name, what in (('deviations', DeviationData), ('parity', orm.ArrayData)):
+            spec.output_namespace(name, valid_type=what, dynamic=True, help='One for each split.')
+        spec.output('errors', valid_type=orm.Dict, help='Mean errors by split, by member and by temperature.')
+
+    def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
+        """Copy the shards and the models."""
+        datasets = self.inputs.datasets
+        return copy_models(self.inputs.committee) + [
+            (datasets[name].uuid, datasets[name].filename, f'{name}.xyz') for name in sorted(datasets)
+        ]
+
+    def job_settings(self) -> dict[str, Any]:
+        """Return the models, the shards and the passes."""
+        settings = self.inputs.settings.get_dict()
+        return {
+            'models': model_files(self.inputs.committee),
+            'dtype': settings.get('dtype', 'float64'),
+            'device': device_of(self.inputs.code),
+            'batch_size': settings.get('batch_size', 16),
+            'datasets': {name: f'{name}.xyz' for name in sorted(self.inputs.datasets)},
+            'splits': settings.get('splits', list(SPLITS)),
+            'descriptors': sorted(self.inputs.datasets) if settings.get('descriptors', False) else [],
+        }
+
+    def retrieved_files(self) -> list[Any]:
+        """Return the arrays."""
+        return [('evaluation_*.npz', '.', 0)]

@@ -1,0 +1,476 @@
+"""The calcfunctions: a few lines each over the pure core, so that everything a work chain passes on has a creator."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode, calcfunction
+from ase import Atoms
+
+from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
+from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
+from aiida_mlip_al.sampling import (
+    JOB_STEPS,
+    MdStep,
+    RejectionLimitError,
+    evenly_spaced,
+    job_positions,
+    md_walkers,
+    run_steps,
+    step_seeds,
+)
+from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
+from aiida_mlip_al.sampling.walkers import DynamicsSettings, dynamics_of, spread_walkers
+from aiida_mlip_al.selection.calibration import conformal_lower_level
+from aiida_mlip_al.selection.convergence import IterationRow, StopCriteria, stop_reason
+from aiida_mlip_al.selection.criteria import TrustLevels
+from aiida_mlip_al.selection.reference import fit_atomic_energies
+from aiida_mlip_al.selection.select import SelectionSettings
+from aiida_mlip_al.selection.select import select_frames as select
+from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
+from aiida_mlip_al.selection.splits import assign_splits
+from aiida_mlip_al.selection.verdict import Verdict
+
+# ---------------------------------------------------------------------------------------------------------------- seeding
+
+
+@calcfunction
+def split_chain(chain: orm.List, seed: orm.Int) -> dict[str, orm.Dict]:
+    """Divide a chain of seeding steps into stretches that run here and steps that run as jobs.
+
+    :param chain: the steps, each a mapping of one name to its parameters.
+    :param seed: of the chain; every step has its own, derived from it.
+    """
+    steps, seeds = chain.get_list(), step_seeds(chain.get_list(), seed.value)
+    borders = [0, *(border for position in job_positions(steps) for border in (position, position + 1)), len(steps)]
+    segments: list[dict[str, Any]] = []
+    for start, stop in zip(borders, borders[1:], strict=False):
+        if start == stop:
+            continue
+        name = next(iter(steps[start]))
+        if name in JOB_STEPS:
+            segments.append({name: steps[start][name] or {}, 'seed': seeds[start]})
+        else:
+            segments.append({'chain': steps, 'start': start, 'stop': stop, 'seed': seed.value})
+    return {f'segment_{index:02d}': orm.Dict(segment) for index, segment in enumerate(segments)}
+
+
+@calcfunction
+def seed_frames(segment: orm.Dict, split: orm.Dict, **structures: orm.StructureData) -> dict[str, Any] | ExitCode:
+    """Make frames from structures by the pure steps of a segment.
+
+    :param segment: the chain, and which stretch of it.
+    :param split: ``name`` of the split, or ``validation_fraction``.
+    :param structures: the structures to start from.
+    """
+    names = sorted(structures)
+    seed = segment['seed']
+    atoms = [structures[name].get_ase() for name in names]
+    try:
+        result = run_steps(atoms, segment['chain'], seed, start=segment['start'], stop=segment['stop'])
+    except (RejectionLimitError, ValueError) as error:
+        return ExitCode(401, str(error), invalidates_cache=True)
+    splits = assign_splits(len(result.frames), split.get_dict(), np.random.default_rng(stream(seed, 'split')))
+    frames = {}
+    for index, (frame, record) in enumerate(zip(result.frames, result.records, strict=True)):
+        first = record
+        while first['parent'] is not None:
+            first = first['parent']
+        parent = structures[names[first['source']]]
+        frames[f'frame_{index:03d}'] = FrameData.from_ase(
+            frame,
+            splits[index],
+            kind=record['seeder'],
+            parent_uuid=parent.uuid,
+            index=index,
+            seed=seed,
+            temperature_K=parent.base.attributes.get('origin', {}).get('temperature_K'),
+            record=record,
+        )
+    return {'frames': frames, 'rejected': orm.Dict(dict(result.rejected))}
+
+
+@calcfunction
+def plan_md(segment: orm.Dict, **structures: orm.StructureData) -> dict[str, orm.Data]:
+    """Give every walker of an MD step its start, condition and seed.
+
+    :param segment: ``md`` with its parameters, and its seed.
+    :param structures: the structures to start from.
+    """
+    step = parse_parameters('md', MdStep, segment['md'])
+    names = sorted(structures)
+    walkers = [
+        {**walker, 'structure': names[walker['structure']]} for walker in md_walkers(step, len(names), segment['seed'])
+    ]
+    plan = {'dynamics': orm.Dict(dynamics_of(step, step.every)), 'walkers': orm.List(walkers)}
+    if step.calculator is not None:
+        plan['calculator'] = orm.Dict({'calculator': step.calculator, 'arguments': step.arguments or {}})
+    return plan
+
+
+@calcfunction
+def trajectory_frames(
+    segment: orm.Dict, split: orm.Dict, walkers: orm.List, **trajectories: orm.TrajectoryData
+) -> dict[str, Any]:
+    """Take frames out of trajectories, evenly over their length.
+
+    :param segment: ``md`` with ``frames``, the number over all trajectories (all recorded frames without it), and its seed.
+    :param split: ``name`` of the split, or ``validation_fraction``.
+    :param walkers: the conditions of each trajectory.
+    :param trajectories: by walker name.
+    """
+    names = sorted(trajectories)
+    rows = [(name, row) for name in names for row in range(trajectories[name].numsteps)]
+    rows = [rows[index] for index in evenly_spaced(len(rows), segment['md'].get('frames'))]
+    splits = assign_splits(len(rows), split.get_dict(), np.random.default_rng(stream(segment['seed'], 'split')))
+    conditions = walkers.get_list()
+    frames = {}
+    for index, (name, row) in enumerate(rows):
+        walker = conditions[int(name.rsplit('_', 1)[1])]
+        temperature = walker['temperature_K']
+        frames[f'frame_{index:03d}'] = FrameData.from_ase(
+            frame_of(trajectories[name], row),
+            splits[index],
+            kind='md',
+            parent_uuid=trajectories[name].uuid,
+            index=row,
+            time_fs=float(trajectories[name].get_times()[row] * 1000.0),
+            temperature_K=temperature if isinstance(temperature, (int, float)) else None,
+            pressure_GPa=walker['pressure_GPa'] if isinstance(walker['pressure_GPa'], (int, float)) else None,
+            seed=walker['seed'],
+        )
+    return {'frames': frames}
+
+
+def frame_of(trajectory: orm.TrajectoryData, row: int) -> Atoms:
+    """Return one row of a trajectory as ``ase.Atoms``."""
+    return Atoms(
+        symbols=list(trajectory.symbols),
+        positions=trajectory.get_positions()[row],
+        cell=trajectory.get_cells()[row],
+        pbc=trajectory.pbc,
+    )
+
+
+@calcfunction
+def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any]:
+    """Give every walker its start, condition and seed, and divide the walkers over jobs.
+
+    :param settings: conditions, length, checks and limits.
+    :param seed: the walkers' own seeds are drawn from it.
+    :param inputs: ``structures`` by name, and the loop's ``history``, so that each iteration draws other seeds.
+    """
+    parsed = parse_parameters('explore', DynamicsSettings, settings.get_dict())
+    rows = inputs['history']['rows'] if 'history' in inputs else []
+    walkers = spread_walkers(parsed, sorted(inputs['structures']), seed.value, len(rows))
+    check = {'check_interval': parsed.check_interval, 'upper': parsed.upper, 'dtype': parsed.dtype}
+    return {
+        'dynamics': orm.Dict(dynamics_of(parsed, parsed.stride or parsed.check_interval)),
+        'check': orm.Dict(check),
+        'walkers': {name: orm.List(items) for name, items in walkers.items()},
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- labelling
+
+
+@calcfunction
+def collect_labels(**inputs: Any) -> dict[str, orm.Data]:
+    """Make one shard and one report of several batches.
+
+    :param inputs: ``datasets`` and ``reports``, each by batch.
+    """
+    reports = [inputs['reports'][name].get_dict() for name in sorted(inputs['reports'])]
+    reasons: Counter[str] = Counter()
+    for report in reports:
+        reasons.update(report['reasons'])
+    total = {
+        key: sum(report[key] for report in reports) for key in ('n_labelled', 'n_rejected', 'wall_s', 'core_s')
+    }
+    summary = {
+        **total,
+        'n_structures': total['n_labelled'] + total['n_rejected'],
+        'reasons': dict(reasons),
+        'rejected': [item for report in reports for item in report['rejected']],
+        'theory': reports[0]['theory'],
+        'theory_hash': reports[0]['theory_hash'],
+    }
+    collected: dict[str, orm.Data] = {'report': orm.Dict(summary)}
+    datasets = inputs.get('datasets', {})
+    if datasets:
+        frames = [frame for name in sorted(datasets) for frame in datasets[name].iterate()]
+        first = datasets[min(datasets)]
+        frames.sort(key=lambda frame: str(frame.info.get('name', '')))
+        DatasetData.merge(datasets.values())
+        collected['dataset'] = DatasetData.from_ase(frames, first.theory, first.theory_hash)
+    return collected
+
+
+@calcfunction
+def merge_datasets(**datasets: DatasetData) -> DatasetData:
+    """Make one dataset of several of the same level of theory.
+
+    :param datasets: in the order of their names.
+    """
+    return DatasetData.merge(datasets[name] for name in sorted(datasets))
+
+
+# ---------------------------------------------------------------------------------------------------------------- training
+
+
+@calcfunction
+def fit_reference_energies(**datasets: DatasetData) -> orm.Dict:
+    """Return each element's reference energy: its isolated atom's where labelled, else a least-squares fit.
+
+    :param datasets: labelled frames.
+    """
+    frames = [frame for name in sorted(datasets) for frame in datasets[name].iterate('train', 'validation')]
+    return orm.Dict(
+        fit_atomic_energies([frame.get_chemical_symbols() for frame in frames], [f.info[ENERGY_KEY] for f in frames])
+    )
+
+
+@calcfunction
+def member_seeds(seed: orm.Int, members: orm.Int) -> dict[str, orm.Int]:
+    """Draw a seed for each member of a committee; asking for more members keeps the first ones.
+
+    :param seed: of the committee.
+    :param members: how many.
+    """
+    return {
+        f'member_{index:02d}': orm.Int(stream_seed(seed.value, 'member', index) % 2**31) for index in range(members.value)
+    }
+
+
+@calcfunction
+def soften_training(parameters: orm.Dict, seed: orm.Int) -> dict[str, orm.Data]:
+    """Return parameters with half the learning rate, and another seed, for a training whose loss became NaN.
+
+    :param parameters: of the failed training.
+    :param seed: of the failed training.
+    """
+    gentler = parameters.get_dict()
+    gentler['lr'] = gentler.get('lr', 0.01) / 2
+    if isinstance(gentler.get('warm_start'), dict) and 'lr' in gentler['warm_start']:
+        gentler['warm_start']['lr'] /= 2
+    return {'parameters': orm.Dict(gentler), 'seed': orm.Int(stream_seed(seed.value, 'again') % 2**31)}
+
+
+# --------------------------------------------------------------------------------------------------------------- selection
+
+
+@calcfunction
+def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any]:
+    """Decide the fate of every explored frame and make a node of each chosen one.
+
+    :param settings: trust levels or ``tolerance``, budget, choice, ``validation_fraction``.
+    :param seed: fixes every random choice.
+    :param inputs: ``trajectories`` and ``deviations`` by walker; ``train`` and ``validation``, the committee's deviations and
+        errors on the labelled frames; ``new_labels``, those of the previous round; the loop's ``history``.
+    """
+    options = parse_parameters('select', SelectParameters, settings.get_dict()).model_dump()
+    trajectories, deviations = inputs['trajectories'], inputs['deviations']
+    names = sorted(deviations)
+    rows = inputs['history']['rows'] if 'history' in inputs else []
+    known = [inputs[name] for name in ('train', 'validation') if name in inputs]
+    n_labelled = sum(node.n_frames for node in known)
+
+    levels, thresholds = _levels(options, [inputs[name] for name in ('validation', 'new_labels') if name in inputs])
+    budget = options['max_labels']
+    if options['label_budget'] is not None:
+        budget = max(0, min(budget, options['label_budget'] - n_labelled))
+    chosen_settings = SelectionSettings(
+        max_labels=budget,
+        audit_fraction=options['audit_fraction'],
+        diversity=options['diversity'],
+        duplicate_tolerance=options['duplicate_tolerance'],
+        max_per_trajectory=options['max_per_trajectory'],
+        max_force=options['max_force'],
+        seed=stream_seed(seed.value, 'select', len(rows)),
+    )
+    lengths = [deviations[name].n_frames for name in names]
+    unphysical: list[str | None] = []
+    for name, length in zip(names, lengths, strict=True):
+        reason = deviations[name].base.attributes.get('stop_reason')
+        broken = reason not in ('finished', 'killed', 'upper_level')
+        unphysical += [None] * (length - 1) + [reason if broken else None] if length else []
+    selection = select(
+        _joined(deviations, names, 'max_force_deviation'),
+        levels,
+        chosen_settings,
+        max_force=_joined(deviations, names, 'max_force'),
+        descriptors=_joined(deviations, names, 'descriptors'),
+        training_descriptors=_stacked(known, 'descriptors'),
+        trajectory=np.repeat(np.arange(len(names)), lengths),
+        unphysical=unphysical,
+    )
+    walker = np.repeat(np.arange(len(names)), lengths)
+    frame = np.concatenate([np.arange(length) for length in lengths])
+    node = SelectionData.from_arrays(
+        {
+            'trajectory': walker,
+            'frame': frame,
+            'verdict': selection.verdicts,
+            'rank': selection.ranks,
+            'max_force_deviation': _joined(deviations, names, 'max_force_deviation'),
+        },
+        names,
+        thresholds,
+    )
+    rng = np.random.default_rng(stream(seed.value, 'split', len(rows)))
+    splits = assign_splits(len(selection.chosen), {'validation_fraction': options['validation_fraction']}, rng)
+    frames = {}
+    for rank, index in enumerate(selection.chosen):
+        name, row = names[walker[index]], int(frame[index])
+        deviation = deviations[name]
+        target = deviation.get('target_temperature_K')
+        frames[f'frame_{rank:03d}'] = FrameData.from_ase(
+            frame_of(trajectories[name], row),
+            splits[rank],
+            kind='explore',
+            parent_uuid=trajectories[name].uuid,
+            index=row,
+            time_fs=float(deviation.get_array('time_fs')[row]),
+            temperature_K=float(target[row]) if target is not None and np.isfinite(target[row]) else None,
+            max_force_deviation=float(deviation.max_force_deviation[row]),
+            verdict=Verdict.from_code(int(selection.verdicts[index])).value,
+            trajectory=name,
+        )
+    return {'selection': node, 'frames': frames}
+
+
+def _joined(deviations: dict[str, DeviationData], names: list[str], array: str) -> np.ndarray:
+    return np.concatenate([deviations[name].get_array(array) for name in names])
+
+
+def _stacked(nodes: list[DeviationData], array: str) -> np.ndarray | None:
+    arrays = [values for node in nodes if (values := node.get(array)) is not None]
+    return np.concatenate(arrays) if arrays else None
+
+
+def _levels(options: dict[str, Any], held_out: list[DeviationData]) -> tuple[TrustLevels, dict[str, Any]]:
+    """Return the trust levels in force, and how they were found."""
+    upper = options['upper']
+    if options['lower'] is not None:
+        return TrustLevels(options['lower'], upper), {'lower': options['lower'], 'upper': upper, 'method': 'fixed'}
+    calibration = conformal_lower_level(
+        np.concatenate([node.max_force_deviation for node in held_out]),
+        np.concatenate([node.get_array('max_force_error') for node in held_out]),
+        options['tolerance'],
+        options['coverage'],
+    )
+    levels = calibration.levels(upper)
+    return levels, {
+        'lower': levels.lower,
+        'upper': upper,
+        'method': 'conformal',
+        'tolerance': options['tolerance'],
+        'factor': calibration.factor,
+        'n_pairs': calibration.n_pairs,
+        'coverage': calibration.coverage,
+        'guaranteed': calibration.guaranteed,
+    }
+
+
+@calcfunction
+def assess_labels(selection: SelectionData, dataset: DatasetData, **inputs: Any) -> dict[str, Any]:
+    """Compare the labels just received with what the committee that asked for them had predicted.
+
+    :param selection: which explored frame each label belongs to.
+    :param dataset: the new labels.
+    :param inputs: ``trajectories`` (their forces and energies are the committee's mean) and ``deviations``, by walker.
+    """
+    trajectories, deviations = inputs['trajectories'], inputs['deviations']
+    chosen = selection.chosen()
+    audited = [frame for frame, verdict in zip(selection.get_array('rank'), selection.verdicts, strict=True) if frame >= 0 and verdict == Verdict.AUDIT]
+    columns: dict[str, list[float]] = {}
+    for labelled in dataset.iterate():
+        rank = int(str(labelled.info['name']).rsplit('_', 1)[1])
+        name, row = chosen[rank]
+        trajectory, deviation = trajectories[name], deviations[name]
+        error = trajectory.get_array('forces')[row] - labelled.arrays[FORCES_KEY]
+        values = {
+            'rank': rank,
+            'audit': float(rank in audited),
+            'max_force_error': np.linalg.norm(error, axis=1).max(),
+            'force_mae': np.abs(error).mean(),
+            'force_mse': (error**2).mean(),
+            'n_atoms': len(labelled),
+            'energy_error_per_atom': (trajectory.get_array('energies')[row] - labelled.info[ENERGY_KEY]) / len(labelled),
+            **{key: deviation.get_array(key)[row] for key in DeviationData.REQUIRED},
+        }
+        for key, value in values.items():
+            columns.setdefault(key, []).append(float(value))
+    return {'new_labels': DeviationData.from_arrays({key: np.array(values) for key, values in columns.items()})}
+
+
+@calcfunction
+def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict, **inputs: Any) -> dict[str, orm.Data]:
+    """Add a row to the learning history and decide whether to stop.
+
+    :param stop: the criteria.
+    :param selection: what became of every explored frame.
+    :param errors: of this iteration's committee on the train, validation and test frames.
+    :param inputs: ``history`` up to here; ``new_labels``, their errors and deviations; ``reports`` of this iteration's jobs by
+        stage and job; ``deviations`` by walker.
+    """
+    history = list(inputs['history']['rows']) if 'history' in inputs else []
+    counts = selection.counts
+    n_frames = sum(counts.values())
+    committee = errors.get_dict()
+    seen = {split: committee.get(split, {}).get('n_frames', 0) for split in ('train', 'validation')}
+    new = inputs.get('new_labels')
+    options = parse_parameters('stop', StopParameters, stop.get_dict())
+    tolerance = selection.thresholds.get('tolerance')
+    deviation = selection.get_array('max_force_deviation')
+    finite = deviation[np.isfinite(deviation)]
+    accurate = counts['accurate'] + counts['audit']
+    audited = new.get_array('audit') > 0.5 if new is not None else np.zeros(0, dtype=bool)
+    row = {
+        **IterationRow(
+            iteration=len(history) + 1,
+            n_labels=sum(seen.values()) + (new.n_frames if new is not None else 0),
+            n_new_labels=new.n_frames if new is not None else 0,
+            n_frames=n_frames,
+            n_candidates=counts['selected'] + counts['over_budget'],
+            n_failed=counts['failed'],
+            n_unphysical=counts['unphysical'],
+            accurate_fraction=accurate / n_frames if n_frames else 0.0,
+            new_label_force_mae=None if new is None else _weighted(new, 'force_mae'),
+            lower_level=selection.thresholds['lower'],
+            upper_level=selection.thresholds['upper'],
+            n_audited=int(audited.sum()),
+            n_audit_wrong=int((new.get_array('max_force_error')[audited] > tolerance).sum())
+            if new is not None and tolerance is not None
+            else 0,
+        ).as_dict(),
+        'n_train': seen['train'],
+        'n_validation': seen['validation'],
+        'new_label_force_rmse': None if new is None else _weighted(new, 'force_mse') ** 0.5,
+        'new_label_energy_mae': None if new is None else float(np.abs(new.get_array('energy_error_per_atom')).mean()),
+        'errors': {split: value for split, value in committee.items() if isinstance(value, dict)},
+        'deviation_quantiles': {f'{q:.2f}': float(np.quantile(finite, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
+        if len(finite)
+        else {},
+        'fates': counts,
+        'thresholds': selection.thresholds,
+        'stops': dict(
+            Counter(node.base.attributes.get('stop_reason') for node in inputs.get('deviations', {}).values())
+        ),
+        'core_s': {
+            stage: sum(report['core_s'] for report in reports.values())
+            for stage, reports in inputs.get('reports', {}).items()
+        },
+    }
+    history.append(row)
+    criteria = StopCriteria(**options.model_dump())
+    reason = stop_reason([IterationRow.from_dict(item) for item in history], criteria)
+    return {'history': orm.Dict({'rows': history, 'stop_reason': None if reason is None else reason.value})}
+
+
+def _weighted(node: DeviationData, array: str) -> float:
+    """Return the mean over force components of a per-frame mean."""
+    return float(np.average(node.get_array(array), weights=node.get_array('n_atoms')))

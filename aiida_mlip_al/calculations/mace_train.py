@@ -1,0 +1,160 @@
+"""MaceTrainCalculation: one MACE model trained by mace_run_train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from ase.data import atomic_numbers
+
+from aiida_mlip_al.data import DatasetData, ModelData
+from aiida_mlip_al.data.dataset import check_same_theory
+
+from .base import RunnerCalculation, device_of
+
+OWN_KEYS = {'gradient_steps', 'stage_two_fraction', 'bootstrap'}
+SET_BY_US = {'name', 'seed', 'work_dir', 'train_file', 'valid_file', 'E0s', 'device', 'max_num_epochs', 'start_swa', 'swa'}
+
+
+def validate_parameters(node: orm.Dict, _: Any = None) -> str | None:
+    """Refuse arguments that the job sets itself, and numbers out of range."""
+    parameters = node.get_dict()
+    ours = sorted(SET_BY_US & set(parameters))
+    if ours:
+        return f'`{ours[0]}` is set by the training job itself: leave it out.'
+    steps = parameters.get('gradient_steps')
+    if not isinstance(steps, int) or steps < 1:
+        return f'`gradient_steps` is {steps}, but must be a positive whole number.'
+    for key in ('stage_two_fraction', 'bootstrap'):
+        value = parameters.get(key)
+        if value is not None and not 0 < value <= 1:
+            return f'`{key}` is {value}, but must be above 0 and at most 1.'
+    return None
+
+
+def validate_inputs(inputs: Any, _: Any = None) -> str | None:
+    """Refuse mixed levels of theory, missing splits, elements without a reference energy or unknown to the first model."""
+    datasets = inputs['datasets']
+    if not datasets:
+        return 'Training needs at least one dataset.'
+    try:
+        check_same_theory(datasets)
+    except ValueError as error:
+        return str(error)
+    for split in ('train', 'validation'):
+        if not any(dataset.splits.get(split, 0) for dataset in datasets.values()):
+            return f'No frame of the datasets has the split `{split}`, and training needs both train and validation.'
+    elements = {element for dataset in datasets.values() for element in dataset.elements}
+    missing = sorted(elements - set(inputs['reference_energies'].get_dict()))
+    if missing:
+        return f'The element {missing[0]} has no reference energy: add its isolated-atom energy in eV.'
+    model = inputs.get('initial_model')
+    unknown = sorted(elements - set(model.elements)) if model is not None and model.elements else []
+    if unknown:
+        return f'The initial model does not know the element {unknown[0]}: train from scratch or use another model.'
+    return None
+
+
+class MaceTrainCalculation(RunnerCalculation):
+    """Train from scratch, from an earlier model (warm start), or from a foundation model (naive or with replay)."""
+
+    RUNNER = 'train'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlip_al.mace_train'
+        spec.input_namespace('datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.')
+        spec.input(
+            'parameters',
+            valid_type=orm.Dict,
+            validator=validate_parameters,
+            help='mace_run_train\'s own arguments, and `gradient_steps` (optimiser steps: the epochs follow from it and the '
+            'number of frames), `stage_two_fraction` (where stage two starts), `bootstrap` (fraction of the training frames, '
+            'drawn with replacement).',
+        )
+        spec.input('seed', valid_type=orm.Int, help='Fixes the weights, the order of the batches and the bootstrap.')
+        spec.input('reference_energies', valid_type=orm.Dict, help='Energy of every element\'s isolated atom, eV (E0s).')
+        spec.input(
+            'initial_model', valid_type=ModelData, required=False, help='Start from this model: warm start or foundation model.'
+        )
+        spec.input(
+            'replay', valid_type=DatasetData, required=False, help='Frames of the foundation model\'s data: multihead replay.'
+        )
+        spec.input(
+            'parent_folder',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='The folder of a training of the same inputs that was cut short: continue from its checkpoint.',
+        )
+        spec.inputs.validator = validate_inputs
+        spec.output('model', valid_type=ModelData, help='The trained model.')
+        spec.output('metrics', valid_type=orm.ArrayData, help='The learning curve: one row an epoch, on validation.')
+        spec.output('report', valid_type=orm.Dict, help='Frames, epochs, errors on validation, wall and core time.')
+        spec.exit_code(301, 'ERROR_NO_MODEL', message='Training wrote no model: {message}', invalidates_cache=True)
+        spec.exit_code(311, 'ERROR_NONFINITE_LOSS', message='The loss became NaN or infinite.', invalidates_cache=True)
+        spec.exit_code(312, 'ERROR_NONFINITE_MODEL', message='The model has non-finite weights.', invalidates_cache=True)
+        spec.exit_code(313, 'ERROR_OUT_OF_MEMORY', message='Training ran out of memory.', invalidates_cache=True)
+        spec.exit_code(
+            321, 'ERROR_MISSING_ELEMENT', message='An element has no reference energy or is not in the model: {message}'
+        )
+        spec.exit_code(322, 'ERROR_BAD_KEYS', message='mace_run_train found no energies or forces in the data: {message}')
+        spec.exit_code(323, 'ERROR_BAD_ARGUMENTS', message='mace_run_train does not take these arguments: {message}')
+
+    def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
+        """Copy the shards and the model to start from."""
+        files = [(node.uuid, node.filename, f'{name}.xyz') for name, node in sorted(self.inputs.datasets.items())]
+        for port, target in (('initial_model', 'initial.model'), ('replay', 'replay.xyz')):
+            if port in self.inputs:
+                files.append((self.inputs[port].uuid, self.inputs[port].filename, target))
+        return files
+
+    def job_settings(self) -> dict[str, Any]:
+        """Return the runner's settings with mace_run_train's arguments."""
+        parameters = self.inputs.parameters.get_dict()
+        own = {key: parameters.pop(key, None) for key in sorted(OWN_KEYS)}
+        energies = self.inputs.reference_energies.get_dict()
+        e0s = {atomic_numbers[symbol]: energies[symbol] for symbol in sorted(energies, key=atomic_numbers.__getitem__)}
+        arguments: dict[str, Any] = {
+            **parameters,
+            'name': 'mace',
+            'seed': self.inputs.seed.value,
+            'work_dir': '.',
+            'E0s': str(e0s),
+            'atomic_numbers': str(list(e0s)),
+            'energy_key': 'REF_energy',
+            'forces_key': 'REF_forces',
+            'stress_key': 'REF_stress',
+            'device': device_of(self.inputs.code),
+            'error_table': 'PerAtomMAE',
+            'plot': False,
+            'save_cpu': True,
+        }
+        if 'initial_model' in self.inputs:
+            arguments['foundation_model'] = 'initial.model'
+            arguments['multiheads_finetuning'] = 'replay' in self.inputs
+            arguments['foundation_model_elements'] = True
+        if 'parent_folder' in self.inputs:
+            arguments['restart_latest'] = True
+        return {
+            **own,
+            'seed': self.inputs.seed.value,
+            'arguments': arguments,
+            'shards': [f'{name}.xyz' for name in sorted(self.inputs.datasets)],
+            'replay': 'replay.xyz' if 'replay' in self.inputs else None,
+        }
+
+    def retrieved_files(self) -> list[Any]:
+        """Return the model, what it is, and mace_run_train's own records."""
+        return ['mace.model', 'mace_stagetwo.model', 'model.json', 'mace.yaml', ('results/*', '.', 2), ('logs/*', '.', 2)]
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Add the checkpoints of the training to continue."""
+        calcinfo = super().prepare_for_submission(folder)
+        if 'parent_folder' in self.inputs:
+            parent = self.inputs.parent_folder
+            calcinfo.remote_copy_list = [(parent.computer.uuid, f'{parent.get_remote_path()}/checkpoints', 'checkpoints')]
+        return calcinfo

@@ -1,0 +1,86 @@
+"""MdCalculation: molecular dynamics with one calculator, the seeds' way to begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from ase.io import write
+
+from .base import RunnerCalculation
+from .label import validate_calculator
+
+
+class DynamicsCalculation(RunnerCalculation):
+    """What the two MD jobs share: structures, dynamics, walkers, and one trajectory for each walker."""
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.input_namespace(
+            'structures', valid_type=orm.StructureData, dynamic=True, help='Where the walkers start.'
+        )
+        spec.input(
+            'dynamics',
+            valid_type=orm.Dict,
+            help='`ensemble` (nve, nvt, npt), `timestep_fs`, `steps`, `equilibration` (steps not recorded), `stride`, '
+            'thermostat, barostat and limits.',
+        )
+        spec.input(
+            'walkers',
+            valid_type=orm.List,
+            help='One mapping a walker: `structure` (name), `temperature_K` and `pressure_GPa` (a number, or [start, end]), '
+            '`seed`.',
+        )
+        spec.output_namespace('trajectories', valid_type=orm.TrajectoryData, dynamic=True, help='One for each walker.')
+        spec.output('report', valid_type=orm.Dict, help='Why each walker stopped, wall and core time.')
+
+    def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
+        """Write the starting structures as one file."""
+        structures = self.inputs.structures
+        with folder.open('structures.extxyz', 'w') as handle:
+            for name in sorted(structures):
+                write(handle, structures[name].get_ase(), format='extxyz', columns=['symbols', 'positions'])
+        return []
+
+    def job_settings(self) -> dict[str, Any]:
+        """Return the dynamics and the walkers, structures counted as in the file."""
+        order = {name: index for index, name in enumerate(sorted(self.inputs.structures))}
+        walkers = [{**walker, 'structure': order[walker['structure']]} for walker in self.inputs.walkers.get_list()]
+        return {'dynamics': self.inputs.dynamics.get_dict(), 'walkers': walkers}
+
+    def retrieved_files(self) -> list[Any]:
+        """Return the trajectories and their per-frame records."""
+        return [('walker_*', '.', 0)]
+
+
+class MdCalculation(DynamicsCalculation):
+    """MD of one or several walkers with any ASE calculator."""
+
+    RUNNER = 'md'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.input(
+            'calculator', valid_type=orm.Dict, validator=validate_calculator, help='`calculator` (`module:Class`), `arguments`.'
+        )
+        spec.input_namespace(
+            'files', valid_type=orm.SinglefileData, dynamic=True, required=False, help='Files that the calculator reads.'
+        )
+
+    def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
+        """Add the calculator's files."""
+        files = self.inputs.get('files', {}).values()
+        return super().job_files(folder) + [(node.uuid, node.filename, node.filename) for node in files]
+
+    def job_settings(self) -> dict[str, Any]:
+        """Add the calculator."""
+        settings = self.inputs.calculator.get_dict()
+        return {
+            'calculator': settings['calculator'],
+            'arguments': settings.get('arguments', {}),
+            **super().job_settings(),
+        }

@@ -1,0 +1,103 @@
+"""Labelled frames as extended XYZ: the one place that knows the keys and what a valid labelled frame is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+import numpy as np
+from ase import Atoms
+from ase.io import read, write
+from ase.io.extxyz import read_xyz
+
+ENERGY_KEY = 'REF_energy'
+FORCES_KEY = 'REF_forces'
+STRESS_KEY = 'REF_stress'
+SPLITS = ('train', 'validation', 'test')
+
+
+def labelled_atoms(
+    atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None = None, **info: object
+) -> Atoms:
+    """Return a copy of ``atoms`` that carries a label under the ``REF_`` keys and nothing else.
+
+    :param atoms: the structure; its calculator, info, constraints and further arrays are dropped.
+    :param energy: eV.
+    :param forces: (n_atoms, 3), eV/Å.
+    :param stress: Voigt order xx yy zz yz xz xy, eV/Å³, ASE's sign (negative under compression), or None.
+    :param info: further items of the comment line, such as ``split``.
+    """
+    frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.info[ENERGY_KEY] = float(energy)
+    frame.arrays[FORCES_KEY] = np.asarray(forces, dtype=float)
+    if stress is not None:
+        frame.info[STRESS_KEY] = np.asarray(stress, dtype=float)
+    frame.info.update(info)
+    return frame
+
+
+def check_labelled(atoms: Atoms, name: str) -> None:
+    """Raise ``ValueError`` with one sentence naming the frame if its label is missing, misshapen or not finite.
+
+    :param name: how the sentence names the frame, for example ``frame 3``.
+    """
+    if len(atoms) == 0:
+        raise ValueError(f'{name} has no atoms.')
+    if ENERGY_KEY not in atoms.info:
+        raise ValueError(f'{name} has no energy: give it in eV as `{ENERGY_KEY}` in the comment line.')
+    if FORCES_KEY not in atoms.arrays:
+        raise ValueError(f'{name} has no forces: give them in eV/Å as the per-atom array `{FORCES_KEY}`.')
+    forces = np.asarray(atoms.arrays[FORCES_KEY], dtype=float)
+    if forces.shape != (len(atoms), 3):
+        raise ValueError(f'{name} has forces of shape {forces.shape}, but its {len(atoms)} atoms need ({len(atoms)}, 3).')
+    stress = np.asarray(atoms.info.get(STRESS_KEY, np.zeros(6)), dtype=float)
+    if stress.shape != (6,):
+        raise ValueError(
+            f'{name} has a stress of shape {stress.shape}: give `{STRESS_KEY}` as six numbers (xx yy zz yz xz xy, eV/Å³).'
+        )
+    values = {
+        'energy': atoms.info[ENERGY_KEY],
+        'forces': forces,
+        'stress': stress,
+        'positions': atoms.positions,
+        'cell': atoms.cell.array,
+    }
+    for quantity, value in values.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f'{name} has a {quantity} that is not finite: remove the frame or label it again.')
+
+
+def dump_frames(frames: Iterable[Atoms]) -> bytes:
+    """Return ``frames`` as extended XYZ; equal frames give equal bytes."""
+    buffer = io.StringIO()
+    for frame in frames:
+        write(buffer, frame, format='extxyz')
+    return buffer.getvalue().encode()
+
+
+def iterate_frames(handle: IO[str]) -> Iterator[Atoms]:
+    """Yield the frames of an extended XYZ file one by one, without reading the whole of it."""
+    yield from read_xyz(handle, index=slice(None))
+
+
+def read_frames(content: bytes | str) -> list[Atoms]:
+    """Return all frames of an extended XYZ text."""
+    text = content.decode() if isinstance(content, bytes) else content
+    return read(io.StringIO(text), index=':', format='extxyz') if text.strip() else []
+
+
+def load_complete_frames(text: str) -> list[Atoms]:
+    """Return the frames of an extended XYZ text up to the last complete one, as a killed job leaves it."""
+    lines = text.splitlines(keepends=True)
+    end = start = 0
+    while start < len(lines):
+        try:
+            n_atoms = int(lines[start])
+        except ValueError:
+            break
+        stop = start + n_atoms + 2
+        if stop > len(lines) or not lines[stop - 1].endswith('\n'):
+            break
+        end = start = stop
+    return read_frames(''.join(lines[:end]))

@@ -1,0 +1,1 @@
+"""Parsers, one for each CalcJob: they trust results, never an exit status."""

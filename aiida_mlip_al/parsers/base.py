@@ -1,0 +1,56 @@
+"""RunnerParser: what all parsers of runner jobs share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiida.engine import ExitCode
+from aiida.parsers import Parser
+
+
+class RunnerParser(Parser):
+    """Read a job's files whatever state they were left in."""
+
+    def read_text(self, name: str) -> str:
+        """Return a retrieved text file, or an empty string if it is not there."""
+        if name not in self.retrieved.base.repository.list_object_names():
+            return ''
+        return self.retrieved.base.repository.get_object_content(name, mode='rb').decode(errors='replace')
+
+    def read_records(self, name: str) -> list[dict[str, Any]]:
+        """Return the complete lines of a JSON-lines file: a killed job leaves its last line cut."""
+        records = []
+        for line in self.read_text(name).split('\n')[:-1]:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def read_status(self) -> dict[str, Any]:
+        """Return what the runner wrote at its end, or an empty mapping if it was killed."""
+        text = self.read_text(f'{self.node.process_class.RUNNER}.status.json')
+        try:
+            return json.loads(text) if text else {}
+        except ValueError:
+            return {}
+
+    def failure(self, status: dict[str, Any]) -> ExitCode | None:
+        """Return why the job did not come to its end, or None if it did.
+
+        The scheduler's own verdict (out of memory, time limit, node failure) stands where there is one.
+        """
+        if status.get('finished'):
+            return None
+        if self.node.exit_status:
+            return ExitCode(self.node.exit_status, self.node.exit_message, invalidates_cache=True)
+        message = status.get('error')
+        if message and message != 'terminated':
+            return self.exit_codes.ERROR_RUNNER_FAILED.format(message=message)
+        return self.exit_codes.ERROR_INTERRUPTED
+
+    def last_words(self) -> str:
+        """Return the last line that the job printed, for a message."""
+        lines = self.read_text(self.node.get_option('output_filename') or f'{self.node.process_class.RUNNER}.out').split('\n')
+        return next((line.strip() for line in reversed(lines) if line.strip()), 'it printed nothing.')[:300]

@@ -1,0 +1,519 @@
+"""The report's plots: pure functions from a summary to a plotly figure, or None if there is nothing to plot.
+
+Text and grid take the page's colours (light or dark) when the page draws them; the colours of the data are fixed here
+and readable on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from aiida_mlip_al.report.summary import Errors, FloatArray, IterationSummary, Parity, RunSummary, ordered
+from aiida_mlip_al.report.words import LABELLED, VERDICTS, count, duration, milli, number, percent
+
+VERDICT_COLORS = {
+    'accurate': '#2f9e8f',
+    'audit': '#3b82c4',
+    'selected': '#e8590c',
+    'candidate': '#f2b84b',
+    'duplicate': '#98a1ab',
+    'over_budget': '#b18cd9',
+    'failed': '#d6455d',
+    'unphysical': '#8a5a44',
+}
+STAGE_COLORS = {
+    'seed': '#98a1ab',
+    'label': '#e8590c',
+    'train': '#3b82c4',
+    'explore': '#2f9e8f',
+    'evaluate': '#b18cd9',
+    'select': '#f2b84b',
+    'final': '#d6455d',
+}
+OTHER_COLOR = '#7d7d7d'
+SET_COLORS = {'test': '#3b82c4', 'validation': '#2f9e8f', 'new labels': '#e8590c'}
+GUIDE_COLOR = '#8c8c8c'
+LOWER_COLOR, UPPER_COLOR = '#2f9e8f', '#d6455d'
+
+MAX_POINTS = 5000
+MAX_HISTOGRAMS = 8
+HEIGHT = 380
+
+
+def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_mae'] = 'force_mae') -> go.Figure | None:
+    """Plot errors against the number of labels, logarithmic: test, validation, new labels and the final committee."""
+    unit, title = ('meV/Å', 'Force MAE') if quantity == 'force_mae' else ('meV/atom', 'Energy MAE')
+    hover = f'%{{customdata}}<br>%{{x}} labels<br>%{{y:.3g}} {unit}'
+    figure = go.Figure()
+    for name, attribute, dash, symbol in (
+        ('test', 'test_errors', 'solid', 'circle'),
+        ('validation', 'validation_errors', 'dot', 'square'),
+        ('new labels', 'new_label_errors', 'dash', 'triangle-up'),
+    ):
+        points = [(i, value) for i in summary.iterations if (value := _milli(getattr(i, attribute), quantity))]
+        if points:
+            figure.add_scatter(
+                x=[i.n_labels for i, _ in points],
+                y=[value for _, value in points],
+                customdata=[f'iteration {i.number}, {name}' for i, _ in points],
+                name=name,
+                mode='lines+markers',
+                line={'dash': dash, 'color': SET_COLORS[name], 'width': 2},
+                marker={'symbol': symbol, 'size': 9},
+                hovertemplate=hover + '<extra></extra>',
+            )
+    if summary.final and (final := _milli(summary.final.errors, quantity)):
+        members = [value for errors in summary.final.member_errors if (value := _milli(errors, quantity))]
+        if members:
+            figure.add_scatter(
+                x=[summary.n_labels] * len(members),
+                y=members,
+                customdata=[f'final committee, member {k}, test' for k in range(len(members))],
+                name='final, single members',
+                mode='markers',
+                marker={'symbol': 'line-ew-open', 'size': 16, 'color': SET_COLORS['test'], 'line': {'width': 1.5}},
+                hovertemplate=hover + '<extra></extra>',
+            )
+        figure.add_scatter(
+            x=[summary.n_labels],
+            y=[final],
+            customdata=['final committee, test'],
+            name='final committee, test',
+            mode='markers',
+            marker={'symbol': 'star', 'size': 17, 'color': '#c99700', 'line': {'width': 1, 'color': '#fff3c4'}},
+            hovertemplate=hover + '<extra></extra>',
+        )
+    if not figure.data:
+        return None
+    shown = [float(value) for trace in figure.data for value in trace.y]
+    if target := 1000 * summary.targets.get(quantity, 0):
+        _log_guide(figure, target, f'target {target:g} {unit}')
+        shown.append(target)
+    _style(figure)
+    figure.update_xaxes(title_text='Labels (training and validation)', rangemode='tozero')
+    figure.update_yaxes(title_text=f'{title} ({unit})', type='log', **_log_ticks(shown), range=_log_range(shown))
+    return figure
+
+
+def parity_energy(parity: Parity | None) -> go.Figure | None:
+    """Plot predicted against reference energies per atom, less the mean reference; colour tells the temperature."""
+    if parity is None or not len(parity.energy_reference):
+        return None
+    origin = float(np.nanmean(parity.energy_reference))
+    figure = _parity(
+        1000 * (parity.energy_reference - origin),
+        1000 * (parity.energy_predicted - origin),
+        quantity='energy',
+        unit='meV/atom',
+        color=parity.temperature,
+    )
+    if figure is not None:
+        mean = f'Ē = {origin:.4f} eV/atom'.replace('-', '−')
+        figure.layout.annotations[0].text += f'<br>{mean}'
+        figure.update_xaxes(title_text='Reference energy − Ē (meV/atom)')
+        figure.update_yaxes(title_text='Predicted energy − Ē (meV/atom)')
+    return figure
+
+
+def parity_forces(parity: Parity | None) -> go.Figure | None:
+    """Plot predicted against reference force components."""
+    if parity is None:
+        return None
+    return _parity(parity.force_reference, parity.force_predicted, quantity='force', unit='eV/Å', milli_errors=True)
+
+
+def parity_stress(parity: Parity | None) -> go.Figure | None:
+    """Plot predicted against reference stress components; None without periodic labels."""
+    if parity is None or parity.stress_reference is None or parity.stress_predicted is None:
+        return None
+    return _parity(1000 * parity.stress_reference, 1000 * parity.stress_predicted, quantity='stress', unit='meV/Å³')
+
+
+def _parity(
+    reference: FloatArray,
+    predicted: FloatArray,
+    *,
+    quantity: str,
+    unit: str,
+    color: FloatArray | None = None,
+    milli_errors: bool = False,
+) -> go.Figure | None:
+    reference, predicted = np.asarray(reference, dtype=float).ravel(), np.asarray(predicted, dtype=float).ravel()
+    finite = np.isfinite(reference) & np.isfinite(predicted)
+    if not finite.any():
+        return None
+    colors = None if color is None else np.asarray(color, dtype=float)[finite]
+    reference, predicted = reference[finite], predicted[finite]
+    mae, rmse = float(np.mean(abs(predicted - reference))), float(np.sqrt(np.mean((predicted - reference) ** 2)))
+    shown = _subsample(len(reference))
+    marker = {'size': 6, 'opacity': 0.6, 'color': SET_COLORS['test']}
+    if len(shown) > 1000:
+        marker |= {'size': 4, 'opacity': 0.35}
+    extra = ''
+    if colors is not None and np.isfinite(colors).any():
+        marker |= {
+            'color': colors[shown],
+            'colorscale': 'Plasma',
+            'colorbar': _colorbar('K'),
+            'size': 7,
+            'opacity': 0.8,
+        }
+        marker |= {'cmin': float(np.nanmin(colors)) * 0.8, 'cmax': float(np.nanmax(colors)) * 1.15}
+        extra = '<br>%{marker.color:.0f} K'
+    low, high = (float(pick([reference, predicted])) for pick in (np.min, np.max))
+    margin = 0.05 * (high - low) or 1.0
+    ends = [low - margin, high + margin]
+    figure = go.Figure()
+    figure.add_scatter(x=ends, y=ends, mode='lines', line={'color': GUIDE_COLOR, 'width': 1.5}, hoverinfo='skip')
+    figure.add_scatter(
+        x=reference[shown],
+        y=predicted[shown],
+        mode='markers',
+        marker=marker,
+        hovertemplate=f'reference %{{x:.4g}}<br>predicted %{{y:.4g}} {unit}{extra}<extra></extra>',
+    )
+    scale, error_unit = (1000, f'm{unit}') if milli_errors else (1, unit)
+    figure.add_annotation(
+        text=f'MAE {number(scale * mae)} {error_unit}<br>RMSE {number(scale * rmse)} {error_unit}',
+        xref='x domain',
+        yref='y domain',
+        x=0.03,
+        y=0.97,
+        xanchor='left',
+        yanchor='top',
+        align='left',
+        showarrow=False,
+    )
+    _style(figure)
+    figure.update_layout(showlegend=False, hovermode='closest')
+    figure.update_xaxes(title_text=f'Reference {quantity} ({unit})', range=ends, constrain='domain')
+    figure.update_yaxes(
+        title_text=f'Predicted {quantity} ({unit})', range=ends, scaleanchor='x', scaleratio=1, constrain='domain'
+    )
+    return figure
+
+
+def errors_by_temperature(summary: RunSummary) -> go.Figure | None:
+    """Plot the force errors of the final committee on the test frames of each temperature."""
+    rows = sorted(summary.final.by_temperature, key=lambda row: row[0]) if summary.final else []
+    if not rows:
+        return None
+    names = [f'{temperature:.0f} K' for temperature, _, _ in rows]
+    notes = [f'{count(n)} frames, energy MAE {milli(errors.energy_mae)} meV/atom' for _, n, errors in rows]
+    figure = go.Figure()
+    for name, attribute, color in (('MAE', 'force_mae', '#3b82c4'), ('RMSE', 'force_rmse', '#f2b84b')):
+        figure.add_bar(
+            x=names,
+            y=[1000 * getattr(errors, attribute) for _, _, errors in rows],
+            customdata=notes,
+            name=name,
+            marker={'color': color},
+            texttemplate='%{y:.3g}',
+            textposition='outside',
+            cliponaxis=False,
+            hovertemplate=f'%{{x}}, {name} %{{y:.3g}} meV/Å<br>%{{customdata}}<extra></extra>',
+        )
+    _style(figure)
+    figure.update_layout(barmode='group', bargap=0.35)
+    figure.update_xaxes(title_text='Temperature of the test frames', type='category')
+    figure.update_yaxes(title_text='Force error (meV/Å)', rangemode='tozero')
+    return figure
+
+
+def deviation_histograms(summary: RunSummary) -> go.Figure | None:
+    """Plot the distribution of the frames' force deviations, one row an iteration, with the levels that judged them.
+
+    Beyond :data:`MAX_HISTOGRAMS` iterations some evenly spread ones are shown, always the first and the last.
+    """
+    usable = {i.number: _positive(i.deviations) for i in summary.iterations}
+    rows = _spread([i for i in summary.iterations if len(usable[i.number])], MAX_HISTOGRAMS)
+    if not rows:
+        return None
+    levels = [level for i in rows for level in (i.lower, i.upper) if level]
+    low = min([float(usable[i.number].min()) for i in rows] + levels)
+    high = max([float(usable[i.number].max()) for i in rows] + levels)
+    edges = np.geomspace(low / 1.1, high * 1.1, 61)
+    centers = np.sqrt(edges[1:] * edges[:-1])
+    figure = make_subplots(rows=len(rows), cols=1, shared_xaxes=True, vertical_spacing=0.12 / len(rows))
+    drawn: set[str] = set()
+    for row, iteration in enumerate(rows, start=1):
+        deviations = usable[iteration.number]
+        share = 100 * np.histogram(deviations, bins=edges)[0] / len(deviations)
+        figure.add_bar(
+            x=centers,
+            y=share,
+            width=np.diff(edges),
+            marker={'color': [_region_color(center, iteration) for center in centers], 'line': {'width': 0}},
+            customdata=np.round(share * len(deviations) / 100).astype(int),
+            hovertemplate=(
+                f'iteration {iteration.number}<br>%{{x:.3g}} eV/Å<br>'
+                '%{y:.1f} %, %{customdata} frames<extra></extra>'
+            ),
+            showlegend=False,
+            row=row,
+            col=1,
+        )
+        top = 1.35 * float(share.max())
+        for name, level, color in (
+            ('lower level', iteration.lower, LOWER_COLOR),
+            ('upper level', iteration.upper, UPPER_COLOR),
+        ):
+            if level:
+                figure.add_scatter(
+                    x=[level, level],
+                    y=[0, top],
+                    mode='lines',
+                    line={'color': color, 'width': 2, 'dash': 'dash'},
+                    name=name,
+                    legendgroup=name,
+                    showlegend=name not in drawn,
+                    hovertemplate=f'{name} {number(level)} eV/Å<extra></extra>',
+                    row=row,
+                    col=1,
+                )
+                drawn.add(name)
+        below = f', {percent(float(np.mean(deviations < iteration.lower)))} below' if iteration.lower else ''
+        figure.add_annotation(
+            text=f'iteration {iteration.number}{below}',
+            x=0.01,
+            y=0.96,
+            xref='x domain',
+            yref='y domain',
+            xanchor='left',
+            yanchor='top',
+            showarrow=False,
+            row=row,
+            col=1,
+        )
+        figure.update_yaxes(range=[0, top], nticks=3, row=row, col=1)
+    _style(figure)
+    figure.update_layout(bargap=0, height=max(HEIGHT, 92 * len(rows) + 100))
+    figure.add_annotation(
+        text='Frames (%)',
+        textangle=-90,
+        xref='paper',
+        yref='paper',
+        x=0,
+        y=0.5,
+        xshift=-46,
+        showarrow=False,
+    )
+    figure.update_xaxes(
+        type='log', range=[float(np.log10(edges[0])), float(np.log10(edges[-1]))], **_log_ticks(centers)
+    )
+    figure.update_xaxes(title_text='Largest force deviation in the frame (eV/Å)', row=len(rows), col=1)
+    figure.update_layout(margin={'l': 64})
+    return figure
+
+
+def calibration(summary: RunSummary) -> go.Figure | None:
+    """Plot the force error that a label showed against the deviation that the committee had claimed before."""
+    figure = go.Figure()
+    everything = []
+    with_pairs = [i for i in summary.iterations if i.calibration is not None and len(i.calibration)]
+    for position, iteration in enumerate(with_pairs):
+        pairs = np.asarray(iteration.calibration, dtype=float).reshape(-1, 2)
+        pairs = pairs[np.all(np.isfinite(pairs) & (pairs > 0), axis=1)]
+        if len(pairs):
+            everything.append(pairs)
+            shade = position / max(1, len(with_pairs) - 1)
+            figure.add_scatter(
+                x=pairs[:, 0],
+                y=pairs[:, 1],
+                mode='markers',
+                name=f'iteration {iteration.number}',
+                marker={'size': 8, 'opacity': 0.8, 'color': _blend('#98a1ab', '#e8590c', shade)},
+                hovertemplate='deviation %{x:.3g} eV/Å<br>error %{y:.3g} eV/Å<extra>%{fullData.name}</extra>',
+            )
+    if not everything:
+        return None
+    together = np.concatenate(everything)
+    low, high = float(together.min()) / 1.3, float(together.max()) * 1.3
+    figure.add_scatter(
+        x=[low, high],
+        y=[low, high],
+        mode='lines',
+        name='error = deviation',
+        line={'color': GUIDE_COLOR, 'width': 1.5},
+        hoverinfo='skip',
+    )
+    tolerance = summary.targets.get('tolerance')
+    if tolerance:
+        _log_guide(figure, tolerance, f'tolerance {tolerance:g} eV/Å', at_right=True)
+    _style(figure)
+    figure.update_layout(hovermode='closest')
+    figure.update_xaxes(title_text='Deviation when chosen (eV/Å)', type='log', **_log_ticks(together[:, 0]))
+    figure.update_yaxes(title_text='Largest force error (eV/Å)', type='log', **_log_ticks(together[:, 1]))
+    return figure
+
+
+def fates(summary: RunSummary) -> go.Figure | None:
+    """Plot the share of each verdict among the explored frames, one bar an iteration, the number labelled on top."""
+    rows = [i for i in summary.iterations if sum(i.fates.values())]
+    if not rows:
+        return None
+    totals = [sum(i.fates.values()) for i in rows]
+    names = [str(i.number) for i in rows]
+    figure = go.Figure()
+    for verdict in ordered({name: 0 for i in rows for name, n in i.fates.items() if n}, tuple(VERDICTS)):
+        numbers = [i.fates.get(verdict, 0) for i in rows]
+        figure.add_bar(
+            x=names,
+            y=[100 * n / total for n, total in zip(numbers, totals, strict=True)],
+            name=verdict.replace('_', ' '),
+            customdata=numbers,
+            marker={'color': VERDICT_COLORS.get(verdict, OTHER_COLOR), 'line': {'width': 0}},
+            hovertemplate='iteration %{x}<br>%{customdata} frames, %{y:.1f} %<extra>%{fullData.name}</extra>',
+        )
+    for position, iteration in enumerate(rows):
+        labelled = sum(iteration.fates.get(verdict, 0) for verdict in LABELLED)
+        figure.add_annotation(x=position, y=100, text=count(labelled), showarrow=False, yanchor='bottom')
+    _style(figure)
+    figure.update_layout(barmode='stack', bargap=0.35)
+    figure.update_xaxes(title_text='Iteration (above the bar: frames labelled)', type='category')
+    figure.update_yaxes(title_text='Explored frames (%)', range=[0, 108], tickvals=[0, 25, 50, 75, 100])
+    return figure
+
+
+def time_by_stage(summary: RunSummary, kind: Literal['wall_s', 'core_s'] = 'wall_s') -> go.Figure | None:
+    """Plot the time of each stage, one bar an iteration."""
+    stages = summary.time_by_stage(kind)
+    rows = [i for i in summary.iterations if sum(getattr(i, kind).values())]
+    if not rows:
+        return None
+    unit, size = _time_unit(max(sum(getattr(i, kind).values()) for i in rows))
+    names = [str(i.number) for i in rows]
+    figure = go.Figure()
+    for stage in stages:
+        seconds = [getattr(i, kind).get(stage, 0.0) for i in rows]
+        figure.add_bar(
+            x=names,
+            y=[value / size for value in seconds],
+            customdata=[duration(value) for value in seconds],
+            name=stage,
+            marker={'color': STAGE_COLORS.get(stage, OTHER_COLOR), 'line': {'width': 0}},
+            hovertemplate='iteration %{x}<br>%{customdata}<extra>%{fullData.name}</extra>',
+        )
+    _style(figure)
+    figure.update_layout(barmode='stack', bargap=0.35)
+    figure.update_xaxes(title_text='Iteration', type='category')
+    figure.update_yaxes(title_text=f'Wall time ({unit})' if kind == 'wall_s' else f'Core time (core-{unit})')
+    return figure
+
+
+def share_of_stages(summary: RunSummary, kind: Literal['wall_s', 'core_s'] = 'wall_s') -> str:
+    """Say which stages took most of the time: 'train 62 %, label 21 %, explore 12 %'."""
+    stages = summary.time_by_stage(kind)
+    total = sum(stages.values())
+    if not total:
+        return ''
+    largest = sorted(stages, key=lambda stage: -stages[stage])[:3]
+    return ', '.join(f'{stage} {percent(stages[stage] / total)}' for stage in largest)
+
+
+def _style(figure: go.Figure) -> None:
+    figure.update_layout(
+        template=go.layout.Template(),
+        height=HEIGHT,
+        autosize=True,
+        margin={'l': 64, 'r': 16, 't': 16, 'b': 56},
+        paper_bgcolor='rgba(0,0,0,0)',
+        plot_bgcolor='rgba(0,0,0,0)',
+        font={'family': 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif', 'size': 13},
+        legend={'orientation': 'h', 'x': 0, 'y': 1.02, 'xanchor': 'left', 'yanchor': 'bottom', 'traceorder': 'normal'},
+        hoverlabel={'namelength': -1},
+    )
+    axis: dict[str, Any] = {
+        'showline': True,
+        'mirror': True,
+        'ticks': 'outside',
+        'ticklen': 4,
+        'zeroline': False,
+        'automargin': True,
+    }
+    axis['title_font'] = {'size': 13}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+
+
+def _log_guide(figure: go.Figure, y: float, text: str, *, at_right: bool = False) -> None:
+    """Draw a level across a plot with a logarithmic y axis (where a shape takes the value, an annotation its log10)."""
+    line = {'dash': 'dash', 'color': GUIDE_COLOR, 'width': 1.5}
+    figure.add_shape(type='line', xref='x domain', x0=0, x1=1, yref='y', y0=y, y1=y, line=line, layer='below')
+    place = (
+        {'x': 0.99, 'xanchor': 'right', 'yanchor': 'top'}
+        if at_right
+        else {'x': 0.01, 'xanchor': 'left', 'yanchor': 'bottom'}
+    )
+    figure.add_annotation(text=text, xref='x domain', yref='y', y=float(np.log10(y)), showarrow=False, **place)
+
+
+def _colorbar(title: str) -> dict[str, object]:
+    return {'title': {'text': title}, 'thickness': 10, 'outlinewidth': 0, 'nticks': 5}
+
+
+def _milli(errors: Errors | None, quantity: str) -> float | None:
+    """Return an error in thousandths, or None if a logarithmic axis cannot show it."""
+    value = 1000 * getattr(errors, quantity) if errors else 0.0
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def _log_ticks(values: Iterable[float] | FloatArray) -> dict[str, object]:
+    """Label a logarithmic axis at 1, 2 and 5 of each decade that it spans (1 only if it spans many): 50, 100, 200."""
+    positive = np.asarray([value for value in values if value > 0], dtype=float)
+    first, last = int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max())))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
+    return {'tickvals': ticks, 'ticktext': [f'{tick:g}' for tick in ticks]}
+
+
+def _log_range(values: Iterable[float]) -> list[float]:
+    exponents = [float(np.log10(value)) for value in values if value > 0]
+    margin = 0.06 * (max(exponents) - min(exponents)) + 0.03
+    return [min(exponents) - margin, max(exponents) + margin]
+
+
+def _subsample(n: int) -> NDArray[np.intp]:
+    """Choose at most :data:`MAX_POINTS` of n points, the same ones every time, in order."""
+    if n <= MAX_POINTS:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, MAX_POINTS, replace=False))
+
+
+def _positive(values: FloatArray) -> FloatArray:
+    values = np.asarray(values, dtype=float).ravel()
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def _spread(rows: list[IterationSummary], at_most: int) -> list[IterationSummary]:
+    if len(rows) <= at_most:
+        return rows
+    return [rows[round(k)] for k in np.linspace(0, len(rows) - 1, at_most)]
+
+
+def _region_color(deviation: float, iteration: IterationSummary) -> str:
+    if iteration.upper and deviation > iteration.upper:
+        return VERDICT_COLORS['failed']
+    if iteration.lower and deviation < iteration.lower:
+        return VERDICT_COLORS['accurate']
+    return VERDICT_COLORS['candidate'] if iteration.lower else SET_COLORS['test']
+
+
+def _blend(start: str, end: str, fraction: float) -> str:
+    channels = [
+        round(int(start[k : k + 2], 16) * (1 - fraction) + int(end[k : k + 2], 16) * fraction) for k in (1, 3, 5)
+    ]
+    return f'rgb({channels[0]},{channels[1]},{channels[2]})'
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    for name, size in (('hours', 3600.0), ('minutes', 60.0)):
+        if seconds >= 2 * size:
+            return name, size
+    return 'seconds', 1.0

@@ -1,0 +1,78 @@
+"""Explore by molecular dynamics with a committee of MACE models; all walkers advance together.
+
+In: explore.json, structures.extxyz, model files. Out: walker_00.xyz, walker_00.jsonl, …, explore.status.json.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import status as runner
+from ase import Atoms
+from committee import Committee, deviation
+from crew import Crew, Member
+from dynamics import Settings
+from frames import read_structures
+from walker import Observation, read_walkers, run_walker
+
+_DEFAULTS: dict[str, Any] = {
+    'dtype': 'float32',
+    'device': 'cpu',
+    'head': None,
+    'check_interval': 10,
+    'levels': {},
+    'descriptors': True,
+}
+
+
+def explore(config: runner.Config, status: dict[str, Any]) -> None:
+    """Run every walker of explore.json.
+
+    :param config: `models`, `dtype`, `device`, `head`, `dynamics`, `walkers`, `check_interval`, `levels` {upper in eV/Å
+        or null}, `descriptors`.
+    :param status: receives versions.
+    """
+    unknown = set(config) - set(_DEFAULTS) - {'models', 'dynamics', 'walkers'}
+    if unknown:
+        raise ValueError(f'explore.json has unknown keys: {", ".join(sorted(unknown))}.')
+    options = {**_DEFAULTS, **config}
+    interval = options['check_interval']
+    settings = Settings.from_dict({'stride': interval, **config.get('dynamics', {}), 'check_interval': interval})
+    if settings.stride % interval:
+        raise ValueError(f'stride = {settings.stride} must be a multiple of check_interval = {interval}.')
+    structures = read_structures('structures.extxyz')
+    walkers = read_walkers(config.get('walkers', []), structures)
+    committee = Committee(config.get('models', []), options['dtype'], options['device'], options['head'])
+    committee.check_elements([structures[walker.structure] for walker in walkers])
+    status['versions'].update(runner.versions('torch', 'mace'))
+    status['n_walkers'] = len(walkers)
+    upper = options['levels'].get('upper')
+
+    def work(member: Member) -> None:
+        walker = walkers[member.number]
+        atoms = structures[walker.structure].copy()
+        atoms.calc = member
+        run_walker(member.number, walker, atoms, settings, lambda moved: _observe(moved, member, upper))
+
+    Crew(committee, len(walkers), settings.ensemble == 'npt', options['descriptors']).run(work)
+
+
+def _observe(atoms: Atoms, member: Member, upper: float | None) -> Observation:
+    opinion = member.ask_committee(atoms)
+    found = deviation(opinion.energies, opinion.forces)
+    columns: dict[str, Any] = {
+        'max_force_deviation': found.max_force,
+        'mean_force_deviation': found.mean_force,
+        'min_force_deviation': found.min_force,
+        'energy_deviation_per_atom': found.energy_per_atom,
+    }
+    if opinion.descriptor is not None:
+        columns['descriptor'] = [float(f'{value:.7g}') for value in opinion.descriptor]
+    stop = None
+    if upper is not None and found.max_force > upper:
+        stop = 'upper_level', f'the deviation of {found.max_force:.3f} eV/Å is above the upper level of {upper:g} eV/Å.'
+    return Observation(float(opinion.energies.mean()), opinion.forces.mean(axis=0), columns, stop)
+
+
+if __name__ == '__main__':
+    runner.run(explore)

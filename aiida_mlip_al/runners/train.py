@@ -1,0 +1,120 @@
+"""Train one MACE model: gather the shards, call mace_run_train with the recorded arguments, inspect what it made.
+
+Usage: python runners/train.py train.json
+
+Reads  {"shards": [files], "bootstrap": fraction or null, "seed": int, "arguments": {mace_run_train's own names},
+        "gradient_steps": int, "stage_two_fraction": float or null, "replay": file or null}
+Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config mace.yaml` takes), what mace_run_train writes,
+       model.json (what is inside the model file) and train.status.json.
+"""
+
+import json
+import math
+import os
+import random
+from pathlib import Path
+
+from status import run
+
+
+def split_of(comment):
+    """Return the split named in the comment line of an extended XYZ frame."""
+    for item in comment.split():
+        if item.startswith('split='):
+            return item[len('split=') :].strip('"')
+    return 'train'
+
+
+def frames_of(path):
+    """Yield (split, text) of every frame; the text is copied as it is, so nothing is lost in a conversion."""
+    with open(path) as handle:
+        while True:
+            count = handle.readline()
+            if not count.strip():
+                return
+            comment = handle.readline()
+            yield split_of(comment), ''.join([count, comment, *(handle.readline() for _ in range(int(count)))])
+
+
+def gather(shards, bootstrap, seed):
+    """Write train.xyz and valid.xyz and return their numbers of frames.
+
+    With `bootstrap`, the training frames are that fraction of them, drawn with replacement, so that members differ by data.
+    """
+    frames = {'train': [], 'validation': []}
+    for path in shards:
+        for split, text in frames_of(path):
+            if split in frames:
+                frames[split].append(text)
+    if bootstrap:
+        draw = random.Random(seed)
+        n_drawn = max(1, round(bootstrap * len(frames['train'])))
+        frames['train'] = [draw.choice(frames['train']) for _ in range(n_drawn)]
+    for split, name in (('train', 'train.xyz'), ('validation', 'valid.xyz')):
+        if not frames[split]:
+            raise ValueError(f'No frame of the datasets has the split `{split}`, and training needs both.')
+        Path(name).write_text(''.join(frames[split]))
+    return len(frames['train']), len(frames['validation'])
+
+
+def schedule(gradient_steps, n_train, batch_size, stage_two_fraction):
+    """Return the epochs, and the epoch where stage two starts, that make `gradient_steps` optimiser steps.
+
+    MACE drops the last, incomplete batch of an epoch.
+    """
+    epochs = max(2, math.ceil(gradient_steps / max(1, n_train // batch_size)))
+    stage_two = None if stage_two_fraction is None else min(epochs - 1, round(stage_two_fraction * epochs))
+    return epochs, stage_two
+
+
+def inspect_model(path):
+    """Return what the parser records of a model file; read here, because a pickle is not for the daemon to open."""
+    import torch
+    from ase.data import chemical_symbols
+
+    model = torch.load(path, map_location='cpu', weights_only=False)
+    parameters = list(model.parameters())
+    return {
+        'file': str(path),
+        'architecture': type(model).__name__,
+        'elements': [chemical_symbols[int(z)] for z in model.atomic_numbers],
+        'r_max': float(model.r_max),
+        'n_parameters': sum(p.numel() for p in parameters),
+        'dtype': str(parameters[0].dtype).removeprefix('torch.'),
+        'finite': all(bool(torch.isfinite(p).all()) for p in parameters),
+    }
+
+
+def main(settings, status):
+    """Do the job."""
+    import yaml
+
+    n_train, n_valid = gather(settings['shards'], settings['bootstrap'], settings['seed'])
+    arguments = dict(settings['arguments'])
+    batch_size = min(int(arguments.get('batch_size', 5)), n_train)
+    epochs, stage_two = schedule(settings['gradient_steps'], n_train, batch_size, settings['stage_two_fraction'])
+    arguments.update(batch_size=batch_size, max_num_epochs=epochs, train_file='train.xyz', valid_file='valid.xyz')
+    if stage_two is not None:
+        arguments.update(swa=True, start_swa=stage_two)
+    if settings.get('replay'):
+        arguments.update(pt_train_file=settings['replay'])
+    Path('mace.yaml').write_text(yaml.safe_dump(arguments, sort_keys=True))
+    status.update(n_train=n_train, n_validation=n_valid, epochs=epochs, batch_size=batch_size)
+
+    from mace import __version__ as mace_version
+    from mace.cli import run_train
+    from mace.tools import build_default_arg_parser
+
+    status.update(mace=mace_version)
+    run_train.run(build_default_arg_parser().parse_args(['--config', 'mace.yaml']))
+
+    models = [Path('mace_stagetwo.model'), Path('mace.model')]
+    made = next((path for path in models if path.exists()), None)
+    if made is None:
+        raise RuntimeError('mace_run_train ended without writing a model.')
+    Path('model.json').write_text(json.dumps(inspect_model(made), indent=2))
+
+
+if __name__ == '__main__':
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    run(main)

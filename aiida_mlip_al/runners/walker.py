@@ -1,0 +1,180 @@
+"""One trajectory: dynamics, checks, and what is written about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
+from checks import largest_force, temperature_limit, too_close
+from dynamics import Dynamics, Ramp, Settings, degrees_of_freedom, prepare, ramp
+from frames import FrameWriter, LineWriter
+from status import explain
+
+
+class NonFiniteError(Exception):
+    """Positions or forces are not finite: the trajectory has no further frame to record."""
+
+
+@dataclass(frozen=True)
+class Walker:
+    """An entry of `walkers`: where a trajectory starts and under which conditions it runs.
+
+    temperature_K and pressure_GPa are numbers or [first, last] of a linear ramp over the recorded steps. A start_step
+    above 0 continues a trajectory with the structure's velocities, at that step.
+    """
+
+    structure: int
+    temperature_K: Ramp
+    seed: int
+    pressure_GPa: Ramp | None = None
+    start_step: int = 0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], n_structures: int) -> Walker:
+        """Make a walker from JSON.
+
+        :param values: the entry.
+        :param n_structures: number of structures to start from.
+        :raises ValueError: for missing or unknown keys and senseless values.
+        """
+        known = {entry.name for entry in fields(cls)}
+        missing = {'structure', 'temperature_K', 'seed'} - set(values)
+        if missing or set(values) - known:
+            raise ValueError(f'a walker has the keys {", ".join(sorted(known))}, not {", ".join(sorted(values))}.')
+        walker = cls(**values)
+        if not 0 <= walker.structure < n_structures:
+            raise ValueError(f'a walker starts from structure {walker.structure}, but there are only {n_structures}.')
+        for name, value in (('temperature_K', walker.temperature_K), ('pressure_GPa', walker.pressure_GPa)):
+            if value is not None and not isinstance(value, (int, float)) and len(value) != 2:
+                raise ValueError(f'{name} of a walker must be a number or [first, last], not {value!r}.')
+        if min(ramp(walker.temperature_K, end) for end in (0, 1)) <= 0:
+            raise ValueError(f'temperature_K of a walker must be positive, not {walker.temperature_K!r}.')
+        return walker
+
+
+@dataclass
+class Observation:
+    """What is written about a frame: energy in eV, forces in eV/Å, further columns, and a reason to stop."""
+
+    energy: float
+    forces: np.ndarray
+    columns: dict[str, Any] = field(default_factory=dict)
+    stop: tuple[str, str] | None = None
+
+
+def read_walkers(entries: Sequence[dict[str, Any]], structures: Sequence[Atoms]) -> list[Walker]:
+    """Read the section `walkers`.
+
+    :param entries: the section.
+    :param structures: the structures to start from.
+    :raises ValueError: if it is empty or an entry is wrong.
+    """
+    if not entries:
+        raise ValueError('walkers must have at least one entry.')
+    return [Walker.from_dict(entry, len(structures)) for entry in entries]
+
+
+def run_walker(
+    number: int,
+    walker: Walker,
+    atoms: Atoms,
+    settings: Settings,
+    observe: Callable[[Atoms], Observation],
+) -> None:
+    """Run one trajectory and write walker_<number>.xyz and walker_<number>.jsonl as it goes.
+
+    Whatever goes wrong ends this trajectory only; its last line in the jsonl says why.
+
+    :param number: the walker's number.
+    :param walker: start and conditions.
+    :param atoms: the starting structure with its calculator; moved.
+    :param settings: the dynamics.
+    :param observe: called at the frames that are checked; gives energy and forces to write, and may ask to stop.
+    """
+    name = f'walker_{number:02d}'
+    with FrameWriter(f'{name}.xyz') as trajectory, LineWriter(f'{name}.jsonl') as table:
+        journal = _Journal(walker, settings, trajectory, table)
+        step = walker.start_step
+        try:
+            reason, message, step = journal.run(atoms, observe)
+        except NonFiniteError as error:
+            reason, message, step = 'non_finite', str(error), journal.step
+        except Exception as error:
+            reason, message, step = 'error', explain(error), journal.step
+        table.write({'end': reason, 'step': step, 'message': message})
+
+
+class _Journal:
+    """A running trajectory and its two files."""
+
+    def __init__(self, walker: Walker, settings: Settings, trajectory: FrameWriter, table: LineWriter) -> None:
+        self._walker, self._settings = walker, settings
+        self._trajectory, self._table = trajectory, table
+        self.step = walker.start_step
+
+    def run(self, atoms: Atoms, observe: Callable[[Atoms], Observation]) -> tuple[str, str, int]:
+        settings, walker = self._settings, self._walker
+        rng = np.random.default_rng(walker.seed if self.step == 0 else [walker.seed, self.step])
+        self._set_targets()
+        prepare(atoms, settings, self._temperature, rng, keep=self.step > 0)
+        self._n_degrees = degrees_of_freedom(atoms)
+        dynamics = Dynamics(atoms, settings, self._temperature, self._pressure, rng)
+        while True:
+            force = largest_force(atoms.get_forces(apply_constraint=False))
+            recorded_steps = self.step - settings.equilibration
+            record = recorded_steps > 0 and recorded_steps % settings.stride == 0 and self.step > walker.start_step
+            if record or recorded_steps % settings.check_interval == 0 or force > settings.max_force:
+                stop = self._stop(atoms, force)
+                observation = observe(atoms)
+                stop = stop or observation.stop
+                if record or stop:
+                    self._record(atoms, observation, force)
+                if stop:
+                    return (*stop, self.step)
+            if self.step >= settings.last_step:
+                return 'finished', '', self.step
+            self.step += 1
+            self._set_targets()
+            dynamics.set_conditions(self._temperature, self._pressure)
+            dynamics.step()
+
+    def _set_targets(self) -> None:
+        progress = self._settings.progress(self.step)
+        self._temperature = ramp(self._walker.temperature_K, progress)
+        pressure = self._walker.pressure_GPa
+        self._pressure = None if pressure is None else ramp(pressure, progress)
+
+    def _stop(self, atoms: Atoms, force: float) -> tuple[str, str] | None:
+        complaint = too_close(atoms, self._settings.min_distance_fraction)
+        if complaint:
+            return 'too_close', complaint
+        if force > self._settings.max_force:
+            return 'high_force', f'a force of {force:.1f} eV/Å is above max_force = {self._settings.max_force:g} eV/Å.'
+        limit = temperature_limit(self._temperature, self._settings.max_temperature_factor, self._n_degrees)
+        temperature = self._kinetic_temperature(atoms)
+        if temperature > limit:
+            return 'high_temperature', f'{temperature:.0f} K is above {limit:.0f} K.'
+        return None
+
+    def _kinetic_temperature(self, atoms: Atoms) -> float:
+        return 2 * float(atoms.get_kinetic_energy()) / (self._n_degrees * units.kB)
+
+    def _record(self, atoms: Atoms, observation: Observation, force: float) -> None:
+        conditions = {
+            'step': self.step,
+            'time_fs': round(self.step * self._settings.timestep_fs, 6),
+            'temperature_K': round(self._kinetic_temperature(atoms), 3),
+            'target_temperature_K': round(self._temperature, 3),
+        }
+        frame = atoms.copy()
+        frame.set_constraint()
+        frame.info = dict(conditions)
+        if self._pressure is not None:
+            frame.info['pressure_GPa'] = round(self._pressure, 6)
+        frame.calc = SinglePointCalculator(frame, energy=observation.energy, forces=observation.forces)
+        self._trajectory.write(frame)
+        self._table.write({**conditions, 'energy': observation.energy, 'max_force': force, **observation.columns})

@@ -1,0 +1,64 @@
+"""Geometric checks on one structure, periodic images of an atom on itself included."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+from numpy.typing import ArrayLike, NDArray
+
+TOO_CLOSE = 'too_close'
+SKEWED_CELL = 'skewed_cell'
+DEFAULT_ANGLE_RANGE = (30.0, 150.0)
+
+
+def too_close(atoms: Atoms, fraction: float) -> bool:
+    """Whether two atoms, or an atom and its own image, are closer than a fraction of the sum of their covalent radii.
+
+    :param atoms: structure of n atoms; its pbc decides which images exist.
+    :param fraction: of the sum of the covalent radii (Cordero et al. 2008, as tabulated in ASE).
+    """
+    if fraction <= 0 or len(atoms) == 0:
+        return False
+    return len(neighbor_list('i', atoms, fraction * covalent_radii[atoms.numbers])) > 0
+
+
+def min_distance_ratio(atoms: Atoms, maximum: float = 2.0) -> float:
+    """Smallest distance divided by the sum of the two covalent radii, own images included.
+
+    :param atoms: structure of n atoms.
+    :param maximum: pairs with a larger ratio are not looked for.
+    :returns: the ratio, or infinity if no pair is below ``maximum``.
+    """
+    if len(atoms) == 0:
+        return np.inf
+    radii = covalent_radii[atoms.numbers]
+    first, second, distance = neighbor_list('ijd', atoms, maximum * radii)
+    return float(np.min(distance / (radii[first] + radii[second]), initial=np.inf))
+
+
+def cell_angles(cell: ArrayLike, periodic: ArrayLike) -> NDArray[np.float64]:
+    """Angles between the periodic cell vectors.
+
+    :param cell: (3, 3) cell vectors as rows, Å.
+    :param periodic: (3,) which of them are periodic.
+    :returns: 3, 1 or 0 angles in degrees for 3, 2 or fewer periodic vectors.
+    """
+    vectors = np.asarray(cell, dtype=float)[np.asarray(periodic, dtype=bool)]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    first, second = np.triu_indices(len(unit), k=1)
+    cosine = np.einsum('ij,ij->i', unit[first], unit[second])
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def skewed_cell(cell: ArrayLike, periodic: ArrayLike, angle_range: tuple[float, float] = DEFAULT_ANGLE_RANGE) -> bool:
+    """Whether an angle between periodic cell vectors leaves the allowed range.
+
+    :param cell: (3, 3) cell vectors as rows, Å.
+    :param periodic: (3,) which of them are periodic.
+    :param angle_range: smallest and largest allowed angle in degrees.
+    """
+    angles = cell_angles(cell, periodic)
+    low, high = angle_range
+    return bool(np.any((angles < low) | (angles > high)))

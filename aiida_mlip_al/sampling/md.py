@@ -1,0 +1,84 @@
+"""Step ``md``: molecular dynamics at the label level, or with any calculator. It is a job, run by the work chain."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from aiida_mlip_al.sampling.base import stream_seed
+from aiida_mlip_al.sampling.walkers import Dynamics
+
+
+class MdStep(Dynamics):
+    """One trajectory for every structure, temperature, pressure and walker."""
+
+    every: int = Field(default=100, ge=1, description='steps between kept frames')
+    walkers_per_structure: int = Field(
+        default=1, ge=1, description='trajectories with other velocities for each condition'
+    )
+    calculator: str | None = Field(
+        default=None,
+        description="ASE calculator as 'module:name'; left out, the engine that makes the labels",
+    )
+    arguments: dict[str, Any] | None = Field(default=None, description='keyword arguments of the calculator')
+    frames: int | None = Field(default=None, ge=1, description='keep at most so many frames, evenly spread over all')
+
+    @model_validator(mode='after')
+    def _check_frames(self) -> MdStep:
+        if self.every > self.steps - self.equilibration:
+            raise ValueError(
+                f"'every' ({self.every}) must not exceed 'steps' less 'equilibration' "
+                f'({self.steps - self.equilibration}), or no frame is kept'
+            )
+        if self.calculator is not None and not all(self.calculator.partition(':')):
+            raise ValueError(
+                f"'calculator' must read 'module:name', such as 'tblite.ase:TBLite', got {self.calculator!r}"
+            )
+        if self.arguments is not None and self.calculator is None:
+            raise ValueError("'arguments' need a 'calculator'")
+        return self
+
+
+class Walker(TypedDict):
+    """One trajectory to run: start structure, conditions and seed of its velocities and thermostat."""
+
+    structure: int
+    temperature_K: float
+    pressure_GPa: float | None
+    seed: int
+
+
+def md_walkers(parameters: MdStep, n_structures: int, seed: int) -> list[Walker]:
+    """Every trajectory of an MD step, ordered by structure, temperature, pressure, walker.
+
+    :param parameters: the step.
+    :param n_structures: structures to start from.
+    :param seed: of the step; each walker gets a seed of its own, which more walkers, temperatures or structures do not
+        change.
+    """
+    return [
+        {
+            'structure': structure,
+            'temperature_K': temperature,
+            'pressure_GPa': pressure,
+            'seed': stream_seed(seed, 'md', structure, i, j, walker),
+        }
+        for structure in range(n_structures)
+        for i, temperature in enumerate(parameters.temperatures)
+        for j, pressure in enumerate(parameters.pressures)
+        for walker in range(parameters.walkers_per_structure)
+    ]
+
+
+def evenly_spaced(n_frames: int, maximum: int | None) -> list[int]:
+    """Indices of at most so many frames, evenly spread, the last one included.
+
+    :param n_frames: frames there are.
+    :param maximum: frames wanted at most; None for all.
+    """
+    if maximum is None or maximum >= n_frames:
+        return list(range(n_frames))
+    last = np.arange(1, maximum + 1) * n_frames // maximum
+    return [int(index) - 1 for index in last]

@@ -1,0 +1,148 @@
+"""Settings of the MD that samples, and how walkers are spread over structures and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters, stream_seed
+
+Condition = Positive | Annotated[list[Positive], Field(min_length=1)]
+Ramp = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Dynamics(StepParameters):
+    """How walkers move, and within which limits."""
+
+    ensemble: Literal['nve', 'nvt', 'npt'] = Field(default='nvt', description='nve, nvt or npt')
+    temperature: Condition = Field(default=300.0, description='K; each of a list is run')
+    pressure: float | Annotated[list[float], Field(min_length=1)] | None = Field(
+        default=None, description='GPa; each of a list is run; required with ensemble npt and only there'
+    )
+    steps: int = Field(default=2000, ge=1, description='MD steps of each walker')
+    timestep_fs: float = Field(default=0.5, gt=0, le=10, description='time step, fs')
+    equilibration: int = Field(default=0, ge=0, description='steps at the beginning that are not recorded')
+    thermostat: Literal['langevin', 'bussi'] = Field('langevin', description='langevin or bussi')
+    friction_per_fs: Positive = Field(default=0.01, description='Langevin friction, 1/fs')
+    taut_fs: Positive = Field(default=100.0, description='time constant of the thermostat, fs')
+    taup_fs: Positive = Field(default=1000.0, description='time constant of the barostat, fs')
+    barostat_mask: list[bool] | None = Field(
+        default=None, min_length=3, max_length=3, description='axes that may change'
+    )
+    min_distance_fraction: Positive = Field(
+        default=0.5, description='stop when atoms are closer than this part of the radii sum'
+    )
+    max_temperature_factor: Positive = Field(
+        default=5.0, description='stop above this multiple of the target temperature'
+    )
+    max_force: Positive = Field(default=100.0, description='stop above this force, eV/Å')
+
+    @model_validator(mode='after')
+    def _check_dynamics(self) -> Dynamics:
+        if (self.pressure is None) == (self.ensemble == 'npt'):
+            raise ValueError("'pressure' (GPa) goes with ensemble 'npt' and only with it")
+        if self.equilibration >= self.steps:
+            raise ValueError(f"'equilibration' ({self.equilibration}) must be shorter than 'steps' ({self.steps})")
+        return self
+
+    @property
+    def temperatures(self) -> list[float]:
+        """Every temperature, K."""
+        return as_list(self.temperature)
+
+    @property
+    def pressures(self) -> list[float | None]:
+        """Every pressure, GPa; one None without a barostat."""
+        return as_list(self.pressure)
+
+
+class DynamicsSettings(Dynamics):
+    """An exploration: dynamics, walkers, and how the committee watches itself."""
+
+    temperature_ramp: Ramp | None = Field(
+        default=None, description='K at the start and at the end; replaces temperature'
+    )
+    pressure_ramp: Ramp | None = Field(default=None, description='GPa at the start and at the end; replaces pressure')
+    walkers: int = Field(default=1, ge=1, description='independent trajectories, spread over structures and conditions')
+    walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
+    check_interval: int = Field(default=10, ge=1, description='steps between evaluations of the whole committee')
+    stride: int | None = Field(default=None, ge=1, description='steps between recorded frames; default: check_interval')
+    upper: Positive | None = Field(default=None, description='stop a walker above this force deviation, eV/Å')
+    dtype: Literal['float32', 'float64'] = Field('float32', description='precision of the models')
+
+    @model_validator(mode='after')
+    def _check_stride(self) -> DynamicsSettings:
+        if self.stride is not None and self.stride % self.check_interval:
+            raise ValueError(f"'stride' ({self.stride}) must be a multiple of 'check_interval' ({self.check_interval})")
+        if self.pressure_ramp is not None and self.ensemble != 'npt':
+            raise ValueError("'pressure_ramp' (GPa) goes with ensemble 'npt' and only with it")
+        return self
+
+
+DYNAMICS_KEYS = (
+    'ensemble',
+    'thermostat',
+    'friction_per_fs',
+    'taut_fs',
+    'taup_fs',
+    'barostat_mask',
+    'timestep_fs',
+    'steps',
+    'equilibration',
+    'min_distance_fraction',
+    'max_temperature_factor',
+    'max_force',
+)
+
+
+def validate_dynamics(values: dict[str, Any]) -> str | None:
+    """Return one sentence on the first wrong setting, or None."""
+    try:
+        parse_parameters('explore', DynamicsSettings, values)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def dynamics_of(settings: Dynamics, stride: int) -> dict[str, Any]:
+    """Return what the runners call dynamics.
+
+    :param stride: steps between recorded frames.
+    """
+    return {**{key: getattr(settings, key) for key in DYNAMICS_KEYS}, 'stride': stride}
+
+
+def spread_walkers(
+    settings: DynamicsSettings, structures: Sequence[str], seed: int, *stream: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Spread the walkers over structures, temperatures and pressures, and over jobs.
+
+    Conditions vary fastest, so that every structure meets every condition as early as the number of walkers allows.
+
+    :param structures: names of the structures to start from.
+    :param seed: the walkers' own seeds are drawn from it, with ``stream`` (for example the iteration).
+    :returns: walkers by job name; each with ``structure``, ``temperature_K``, ``pressure_GPa`` and ``seed``.
+    """
+    temperatures = [settings.temperature_ramp] if settings.temperature_ramp else settings.temperatures
+    pressures = [settings.pressure_ramp] if settings.pressure_ramp else settings.pressures
+    conditions = [(temperature, pressure) for pressure in pressures for temperature in temperatures]
+    walkers = []
+    for index in range(settings.walkers):
+        temperature, pressure = conditions[index % len(conditions)]
+        walkers.append(
+            {
+                'structure': structures[index % len(structures)],
+                'temperature_K': temperature,
+                'pressure_GPa': pressure,
+                'seed': stream_seed(seed, 'walker', *stream, index),
+            }
+        )
+    size = settings.walkers_per_job
+    return {f'job_{start // size:02d}': walkers[start : start + size] for start in range(0, len(walkers), size)}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list of one for a single value."""
+    return list(value) if isinstance(value, list) else [value]

@@ -1,0 +1,131 @@
+"""Which frames are alike, and in which order to take frames so that they differ most.
+
+Distances are Euclidean in the space of :func:`standardise`: the root-mean-square over features of differences counted
+in standard deviations, so that neither the scale of a feature nor their number matters. Descriptors must all come from
+one model; those of two models cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+Floats = NDArray[np.float64]
+_BLOCK = 1024
+_CONSTANT = 1e-6
+_TIE_DECIMALS = 10
+
+
+def standardise(descriptors: ArrayLike, existing: ArrayLike | None = None) -> tuple[Floats, Floats]:
+    """Scale features to unit standard deviation over both sets, divided by the root of their number.
+
+    :param descriptors: (N, D).
+    :param existing: (M, D), the training set; None or empty if there is none.
+    :returns: scaled descriptors (N, D) and (M, D); a feature that is constant but for rounding becomes zero.
+    :raises ValueError: the shapes do not fit.
+    """
+    new, old = _pair(descriptors, existing)
+    both = np.concatenate([new, old])
+    if both.size == 0:
+        return new, old
+    mean, spread = both.mean(axis=0), both.std(axis=0)
+    varies = spread > _CONSTANT * np.abs(both).max(axis=0)
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies) / np.sqrt(both.shape[1])
+    return (new - mean) * scale, (old - mean) * scale
+
+
+def farthest_point_order(
+    descriptors: ArrayLike,
+    existing: ArrayLike | None = None,
+    count: int | None = None,
+    start: int = 0,
+    *,
+    groups: ArrayLike | None = None,
+    per_group: int | None = None,
+) -> tuple[NDArray[np.int_], Floats]:
+    """Farthest-point order: each next frame is the one farthest from all that exist or were taken before.
+
+    Greedy k-center (Gonzalez, Theor. Comput. Sci. 38, 293 (1985)). Ties, up to rounding, go to the lower index.
+
+    :param descriptors: (N, D), scaled.
+    :param existing: (M, D), frames to keep away from; None or empty if there are none.
+    :param count: frames to take, at most N; None takes all.
+    :param start: index of the first frame, used only when nothing exists.
+    :param groups: (N,) group of each frame, for ``per_group``.
+    :param per_group: most frames to take from one group; fewer than ``count`` are then taken if the groups run out.
+    :returns: indices in order, and the distance of each to its nearest predecessor when taken (infinite for the first
+        of all).
+    """
+    new, old = _pair(descriptors, existing)
+    count = len(new) if count is None else min(count, len(new))
+    distance = _nearest(new, old)
+    group = np.zeros(len(new), dtype=int) if groups is None else np.asarray(groups, dtype=int)
+    taken: Counter[int] = Counter()
+    free = np.ones(len(new), dtype=bool)
+    order: list[int] = []
+    distances: list[float] = []
+    while len(order) < count and free.any():
+        if not order and len(old) == 0:
+            index = start
+        else:
+            index = int(np.argmax(np.where(free, np.round(distance, _TIE_DECIMALS), -1.0)))
+        order.append(index)
+        distances.append(float(distance[index]))
+        free[index] = False
+        taken[int(group[index])] += 1
+        if per_group is not None and taken[int(group[index])] >= per_group:
+            free[group == group[index]] = False
+        distance = np.minimum(distance, np.linalg.norm(new - new[index], axis=1))
+    return np.array(order, dtype=int), np.array(distances)
+
+
+def deduplicate(
+    descriptors: ArrayLike, existing: ArrayLike | None = None, tolerance: float = 0.01
+) -> NDArray[np.bool_]:
+    """Mark frames that repeat an existing frame or an earlier one that is itself no duplicate.
+
+    :param descriptors: (N, D), scaled, in order of preference: of two like frames the earlier is kept.
+    :param existing: (M, D), the training set; None or empty if there is none.
+    :param tolerance: frames at most this far apart are the same; with :func:`standardise`, a root-mean-square
+        difference in standard deviations. A negative tolerance marks nothing.
+    :returns: (N,) True for duplicates.
+    """
+    new, old = _pair(descriptors, existing)
+    if tolerance < 0 or len(new) == 0:
+        return np.zeros(len(new), dtype=bool)
+    duplicate = _nearest(new, old) <= tolerance
+    tree = cKDTree(new)
+    for index in range(len(new)):
+        if not duplicate[index]:
+            alike = np.array(tree.query_ball_point(new[index], tolerance), dtype=int)
+            duplicate[alike[alike > index]] = True
+    return duplicate
+
+
+def _pair(descriptors: ArrayLike, existing: ArrayLike | None) -> tuple[Floats, Floats]:
+    new = np.asarray(descriptors, dtype=float)
+    if new.ndim != 2:
+        msg = f'descriptors must have the shape (frames, features), got {new.shape}'
+        raise ValueError(msg)
+    old = np.empty((0, new.shape[1])) if existing is None else np.asarray(existing, dtype=float)
+    if old.size == 0:
+        old = np.empty((0, new.shape[1]))
+    if old.ndim != 2 or old.shape[1] != new.shape[1]:
+        msg = (
+            f'descriptors of the training set must have {new.shape[1]} features as those of the frames, '
+            f'got the shape {old.shape}; compute both with the same model'
+        )
+        raise ValueError(msg)
+    return new, old
+
+
+def _nearest(new: Floats, old: Floats) -> Floats:
+    """Distance of each new frame to the nearest old one, infinite if there is none."""
+    nearest = np.full(len(new), np.inf)
+    for first in range(0, len(old), _BLOCK):
+        nearest = np.minimum(nearest, cdist(new, old[first : first + _BLOCK]).min(axis=1, initial=np.inf))
+    return nearest

@@ -1,0 +1,62 @@
+"""What the user says about choosing frames and about stopping."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters
+
+
+class SelectParameters(StepParameters):
+    """Trust levels, budget and choice of one iteration."""
+
+    tolerance: Positive | None = Field(None, description='accepted largest force error, eV/Å: the lower level follows from it')
+    lower: Positive | None = Field(None, description='fixed lower level of the force deviation, eV/Å, instead of tolerance')
+    upper: Positive | None = Field(None, description='beyond this force deviation a frame is failed, eV/Å')
+    coverage: float = Field(0.9, gt=0, lt=1, description='part of the errors that the calibrated bound must cover')
+    max_labels: int = Field(20, ge=1, description='labels of one iteration, audit included')
+    label_budget: int | None = Field(None, ge=1, description='labels of the whole run, seeds included')
+    audit_fraction: float = Field(0.05, ge=0, le=1, description='part of the labels spent on random accurate frames')
+    diversity: Literal['farthest_point', 'top', 'random'] = Field('farthest_point', description='order of the candidates')
+    duplicate_tolerance: float | None = Field(0.01, ge=0, description='descriptor distance below which frames are duplicates')
+    max_per_trajectory: int | None = Field(None, ge=1, description='most labels from one trajectory')
+    max_force: Positive | None = Field(50.0, description='a frame with a larger predicted force is unphysical, eV/Å')
+    validation_fraction: float = Field(0.1, ge=0, lt=1, description='part of the new labels that is held out for validation')
+
+    @model_validator(mode='after')
+    def _levels(self) -> SelectParameters:
+        if (self.tolerance is None) == (self.lower is None):
+            raise ValueError("give either 'tolerance' or 'lower' (eV/Å)")
+        if self.lower is not None and self.upper is not None and self.upper < self.lower:
+            raise ValueError(f"'upper' ({self.upper}) must not be below 'lower' ({self.lower})")
+        return self
+
+
+class StopParameters(StepParameters):
+    """When the loop ends."""
+
+    max_iterations: int = Field(10, ge=1, description='iterations at most')
+    max_labels: int | None = Field(None, ge=1, description='labels at most, seeds and validation included')
+    accurate_fraction: float = Field(0.95, gt=0, le=1, description='part of the explored frames that must be accurate')
+    target_force_error: Positive | None = Field(None, description='force MAE on new labels that must be reached, eV/Å')
+    rounds: int = Field(2, ge=1, description='successive iterations in which the targets must be met')
+
+
+def validate_select(values: dict[str, Any]) -> str | None:
+    """Return one sentence on the first wrong setting, or None."""
+    return _validate('select', SelectParameters, values)
+
+
+def validate_stop(values: dict[str, Any]) -> str | None:
+    """Return one sentence on the first wrong setting, or None."""
+    return _validate('stop', StopParameters, values)
+
+
+def _validate(name: str, model: type[StepParameters], values: dict[str, Any]) -> str | None:
+    try:
+        parse_parameters(name, model, values)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,1 @@
+"""The work chains: the loop, its four stages, and the restart of a training."""

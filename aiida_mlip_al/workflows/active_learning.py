@@ -1,0 +1,416 @@
+"""ActiveLearningWorkChain: seed, label, then train, explore, select and label until there is nothing left to learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, WorkChain, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_mlip_al.calculations.evaluate import EvaluateCalculation
+from aiida_mlip_al.calculations.functions import assess_labels, record_iteration, select_frames
+from aiida_mlip_al.calculations.mace_train import validate_parameters
+from aiida_mlip_al.data import DatasetData, ModelData
+from aiida_mlip_al.data.dataset import check_same_theory
+from aiida_mlip_al.sampling.base import stream
+from aiida_mlip_al.selection.settings import validate_select, validate_stop
+
+from .committee_train import CommitteeTrainWorkChain
+from .explore import ExploreWorkChain
+from .label import LabelWorkChain
+from .perturb_and_sample import PerturbAndSampleWorkChain
+
+
+def validate_inputs(inputs: Any, _: Any = None) -> str | None:
+    """Refuse a run that has nothing to begin with, or begins with mixed levels of theory."""
+    datasets = inputs.get('datasets') or {}
+    if 'seeding' not in inputs and not datasets:
+        return 'There is nothing to begin with: give `seeding`, or labelled `datasets`.'
+    if not inputs.get('structures'):
+        return 'There is no structure: give at least one in `structures`.'
+    try:
+        check_same_theory(datasets)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class ActiveLearningWorkChain(WorkChain):
+    """The loop. Every iteration's results are attached as they come, so nothing is lost if a later one fails."""
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        super().define(spec)
+        spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='What the potential is for.')
+        spec.input('seed', valid_type=orm.Int, help='Fixes every random choice of the run.')
+        spec.input_namespace(
+            'datasets', valid_type=DatasetData, dynamic=True, required=False, help='Labelled frames to begin with, by shard.'
+        )
+        spec.input_namespace(
+            'committee', valid_type=ModelData, dynamic=True, required=False, help='A committee to begin with (warm start).'
+        )
+        spec.input(
+            'reference_energies', valid_type=orm.Dict, required=False, help='Isolated-atom energies, eV; fitted otherwise.'
+        )
+        spec.expose_inputs(
+            PerturbAndSampleWorkChain,
+            namespace='seeding',
+            exclude=('structures', 'seed'),
+            namespace_options={'required': False, 'populate_defaults': False, 'help': 'How the first frames are made.'},
+        )
+        spec.expose_inputs(
+            PerturbAndSampleWorkChain,
+            namespace='test',
+            exclude=('structures',),
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'How test frames are made: labelled, never trained on.',
+            },
+        )
+        for namespace in ('seeding', 'test'):
+            # These relations are checked by the child, when its structures are there.
+            spec.inputs[namespace].validator = None
+        spec.expose_inputs(LabelWorkChain, namespace='label', exclude=('structures',))
+        spec.expose_inputs(
+            CommitteeTrainWorkChain,
+            namespace='train',
+            exclude=('datasets', 'previous', 'seed', 'reference_energies'),
+        )
+        spec.expose_inputs(ExploreWorkChain, namespace='explore', exclude=('structures', 'committee', 'seed', 'history'))
+        for namespace in ('label', 'train', 'explore'):
+            spec.inputs[namespace].validator = None
+        spec.expose_inputs(EvaluateCalculation, namespace='evaluate', include=('code', 'metadata', 'settings'))
+        spec.input('select', valid_type=orm.Dict, validator=lambda node, _: validate_select(node.get_dict()), help='Trust levels, budget, choice of frames.')
+        spec.input('stop', valid_type=orm.Dict, validator=lambda node, _: validate_stop(node.get_dict()), help='When the loop ends.')
+        spec.input(
+            'warm_start',
+            valid_type=orm.Bool,
+            default=lambda: orm.Bool(True),
+            help='Whether each committee starts from the one before; the final one never does.',
+        )
+        spec.input(
+            'final',
+            valid_type=orm.Dict,
+            required=False,
+            validator=lambda node, _: validate_parameters(node) if node is not None else None,
+            help='Parameters of the final committee\'s training; those of `train` without it.',
+        )
+        spec.inputs.validator = validate_inputs
+        spec.outline(
+            cls.setup,
+            if_(cls.should_seed)(cls.run_seed, cls.inspect_seed, cls.run_label_seeds, cls.inspect_label_seeds),
+            while_(cls.should_iterate)(
+                cls.run_train,
+                cls.inspect_train,
+                cls.run_explore,
+                cls.inspect_explore,
+                cls.select_frames,
+                if_(cls.should_label)(cls.run_label, cls.inspect_label),
+                cls.record_iteration,
+            ),
+            cls.run_final,
+            cls.inspect_final,
+            cls.run_final_evaluation,
+            cls.inspect_final_evaluation,
+            cls.results,
+        )
+        spec.output_namespace('datasets', valid_type=DatasetData, dynamic=True, help='All shards: an iteration adds one.')
+        spec.output_namespace('iterations', dynamic=True, help='What each iteration made, `iteration_01` and so on.')
+        spec.output_namespace('final', dynamic=True, help='The committee trained from scratch on everything, and its errors.')
+        spec.output('history', valid_type=orm.Dict, required=False, help='The learning history and why the run stopped.')
+        spec.output('reference_energies', valid_type=orm.Dict, required=False, help='The reference energies in use, eV.')
+        spec.exit_code(401, 'ERROR_SEEDING_FAILED', message='Making structures failed: {message}')
+        spec.exit_code(402, 'ERROR_LABEL_FAILED', message='Labelling failed: {message}')
+        spec.exit_code(403, 'ERROR_TRAIN_FAILED', message='Training failed: {message}')
+        spec.exit_code(404, 'ERROR_EXPLORE_FAILED', message='Exploration failed: {message}')
+        spec.exit_code(405, 'ERROR_EVALUATE_FAILED', message='Evaluating the committee failed: {message}')
+
+    # ------------------------------------------------------------------------------------------------------------ seeding
+
+    def setup(self) -> None:
+        """Begin with what is given."""
+        self.ctx.datasets = dict(self.inputs.get('datasets', {}))
+        self.ctx.committee = dict(self.inputs.get('committee', {}))
+        self.ctx.reference_energies = self.inputs.get('reference_energies')
+        self.ctx.history = None
+        self.ctx.stop_reason = None
+        self.ctx.iteration = 0
+        self.ctx.starts = [node.pk for _, node in sorted(self.inputs.structures.items())]
+        for name, dataset in self.ctx.datasets.items():
+            self.out(f'datasets.{name}', dataset)
+
+    def should_seed(self) -> bool:
+        """Seed if there is a way to make frames."""
+        return any(namespace in self.inputs for namespace in ('seeding', 'test'))
+
+    def run_seed(self) -> None:
+        """Make the first frames and the test frames, side by side."""
+        self.ctx.seeded = [namespace for namespace in ('seeding', 'test') if namespace in self.inputs]
+        for namespace in self.ctx.seeded:
+            inputs = AttributeDict(self.exposed_inputs(PerturbAndSampleWorkChain, namespace))
+            inputs.structures = dict(self.inputs.structures)
+            if namespace == 'seeding':
+                inputs.seed = self.inputs.seed
+            inputs.metadata.call_link_label = namespace
+            node = self.submit(PerturbAndSampleWorkChain, **inputs)
+            self.report(f'{namespace}: making structures <{node.pk}>')
+            self.to_context(**{namespace: node})
+
+    def inspect_seed(self) -> ExitCode | None:
+        """Go on with the frames."""
+        for namespace in self.ctx.seeded:
+            if not self.ctx[namespace].is_finished_ok:
+                return self.exit_codes.ERROR_SEEDING_FAILED.format(message=describe(self.ctx[namespace]))
+        return None
+
+    def run_label_seeds(self) -> None:
+        """Label the first frames and the test frames."""
+        for namespace in self.ctx.seeded:
+            frames = dict(self.ctx[namespace].outputs.frames.items())
+            self.submit_label(frames, f'label_{namespace}')
+
+    def inspect_label_seeds(self) -> ExitCode | None:
+        """Keep the shards."""
+        for namespace in self.ctx.seeded:
+            failed = self.keep_labels(self.ctx[f'label_{namespace}'], 'seeds' if namespace == 'seeding' else namespace)
+            if failed is not None:
+                return failed
+        return None
+
+    # ----------------------------------------------------------------------------------------------------------- the loop
+
+    def should_iterate(self) -> bool:
+        """Go on until there is a reason to stop."""
+        return self.ctx.stop_reason is None
+
+    @property
+    def name(self) -> str:
+        """The current iteration's name."""
+        return f'iteration_{self.ctx.iteration:02d}'
+
+    def run_train(self) -> None:
+        """Train the committee, each member from its predecessor if there is one."""
+        self.ctx.iteration += 1
+        warm = self.inputs.warm_start.value or self.ctx.iteration == 1
+        previous = self.ctx.committee if warm else {}
+        self.submit_train(f'{self.name}_train', previous)
+
+    def inspect_train(self) -> ExitCode | None:
+        """Go on with the good members."""
+        node = self.ctx[f'{self.name}_train']
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_TRAIN_FAILED.format(message=describe(node))
+        self.ctx.committee = dict(node.outputs.committee.items())
+        if self.ctx.reference_energies is None:
+            self.ctx.reference_energies = node.outputs.reference_energies
+        for member, model in self.ctx.committee.items():
+            self.out(f'iterations.{self.name}.committee.{member}', model)
+        return None
+
+    def run_explore(self) -> None:
+        """Explore with the committee, and evaluate it on all labelled frames, side by side."""
+        self.submit_evaluate(f'{self.name}_evaluate')
+        inputs = AttributeDict(self.exposed_inputs(ExploreWorkChain, 'explore'))
+        inputs.committee = self.ctx.committee
+        inputs.seed = self.inputs.seed
+        inputs.structures = self.choose_starts(inputs.settings.get_dict().get('walkers', 1))
+        if self.ctx.history is not None:
+            inputs.history = self.ctx.history
+        inputs.metadata.call_link_label = f'{self.name}_explore'
+        node = self.submit(ExploreWorkChain, **inputs)
+        self.report(f'{self.name}: exploring <{node.pk}>')
+        self.to_context(**{f'{self.name}_explore': node})
+
+    def choose_starts(self, walkers: int) -> dict[str, orm.StructureData]:
+        """Return structures for the walkers to start from, drawn from the given and the labelled ones."""
+        rng = np.random.default_rng(stream(self.inputs.seed.value, 'starts', self.ctx.iteration))
+        drawn = rng.permutation(len(self.ctx.starts))[:walkers]
+        return {f'start_{index:02d}': orm.load_node(self.ctx.starts[row]) for index, row in enumerate(sorted(drawn))}
+
+    def inspect_explore(self) -> ExitCode | None:
+        """Go on with the frames explored and the errors measured."""
+        evaluation, exploration = self.ctx[f'{self.name}_evaluate'], self.ctx[f'{self.name}_explore']
+        if not evaluation.is_finished_ok:
+            return self.exit_codes.ERROR_EVALUATE_FAILED.format(message=describe(evaluation))
+        self.out(f'iterations.{self.name}.errors', evaluation.outputs.errors)
+        if not exploration.is_finished_ok:
+            return self.exit_codes.ERROR_EXPLORE_FAILED.format(message=describe(exploration))
+        for walker, deviation in exploration.outputs.deviations.items():
+            self.out(f'iterations.{self.name}.deviations.{walker}', deviation)
+        return None
+
+    def select_frames(self) -> None:
+        """Decide the fate of every explored frame."""
+        evaluated = self.ctx[f'{self.name}_evaluate'].outputs.deviations
+        exploration = self.ctx[f'{self.name}_explore'].outputs
+        optional: dict[str, Any] = {split: evaluated[split] for split in ('train', 'validation') if split in evaluated}
+        if self.ctx.get('new_labels') is not None:
+            optional['new_labels'] = self.ctx.new_labels
+        if self.ctx.history is not None:
+            optional['history'] = self.ctx.history
+        result = select_frames(
+            self.inputs.select,
+            self.inputs.seed,
+            trajectories=dict(exploration.trajectories.items()),
+            deviations=dict(exploration.deviations.items()),
+            **optional,
+        )
+        self.ctx.selection, self.ctx.frames = result['selection'], dict(result.get('frames', {}))
+        self.ctx.new_labels = None
+        self.out(f'iterations.{self.name}.selection', self.ctx.selection)
+        counts = ', '.join(f'{count} {verdict}' for verdict, count in self.ctx.selection.counts.items() if count)
+        self.report(f'{self.name}: {counts}')
+
+    def should_label(self) -> bool:
+        """Label if anything was chosen."""
+        return bool(self.ctx.frames)
+
+    def run_label(self) -> None:
+        """Label the chosen frames."""
+        self.submit_label(self.ctx.frames, f'{self.name}_label')
+
+    def inspect_label(self) -> ExitCode | None:
+        """Keep the shard and measure how wrong the committee was."""
+        node = self.ctx[f'{self.name}_label']
+        failed = self.keep_labels(node, self.name)
+        if failed is not None:
+            return failed
+        if 'dataset' in node.outputs:
+            exploration = self.ctx[f'{self.name}_explore'].outputs
+            result = assess_labels(
+                self.ctx.selection,
+                node.outputs.dataset,
+                trajectories=dict(exploration.trajectories.items()),
+                deviations=dict(exploration.deviations.items()),
+            )
+            self.ctx.new_labels = result['new_labels']
+            self.out(f'iterations.{self.name}.dataset', node.outputs.dataset)
+            self.out(f'iterations.{self.name}.new_labels', self.ctx.new_labels)
+        return None
+
+    def record_iteration(self) -> None:
+        """Write the learning history and decide whether to go on."""
+        evaluation, exploration = self.ctx[f'{self.name}_evaluate'], self.ctx[f'{self.name}_explore']
+        optional: dict[str, Any] = {}
+        if self.ctx.history is not None:
+            optional['history'] = self.ctx.history
+        if self.ctx.new_labels is not None:
+            optional['new_labels'] = self.ctx.new_labels
+        reports = {
+            'train': dict(self.ctx[f'{self.name}_train'].outputs.reports.items()),
+            'explore': dict(exploration.outputs.reports.items()),
+        }
+        if self.ctx.frames:
+            reports['label'] = {'label': self.ctx[f'{self.name}_label'].outputs.report}
+        self.ctx.history = record_iteration(
+            self.inputs.stop,
+            self.ctx.selection,
+            evaluation.outputs.errors,
+            deviations=dict(exploration.outputs.deviations.items()),
+            reports=reports,
+            **optional,
+        )['history']
+        self.out(f'iterations.{self.name}.history', self.ctx.history)
+        self.ctx.stop_reason = self.ctx.history['stop_reason']
+        row = self.ctx.history['rows'][-1]
+        self.report(
+            f'{self.name}: {row["n_labels"]} labels, accurate fraction {row["accurate_fraction"]:.2f}'
+            + (f'; stopping: {self.ctx.stop_reason}' if self.ctx.stop_reason else '')
+        )
+
+    # -------------------------------------------------------------------------------------------------------------- final
+
+    def run_final(self) -> None:
+        """Train a committee from scratch on everything."""
+        self.submit_train('final_train', {}, self.inputs.get('final'))
+
+    def inspect_final(self) -> ExitCode | None:
+        """Keep the final committee."""
+        node = self.ctx.final_train
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_TRAIN_FAILED.format(message=describe(node))
+        self.ctx.committee = dict(node.outputs.committee.items())
+        for member, model in self.ctx.committee.items():
+            self.out(f'final.committee.{member}', model)
+        return None
+
+    def run_final_evaluation(self) -> None:
+        """Evaluate the final committee."""
+        self.submit_evaluate('final_evaluate')
+
+    def inspect_final_evaluation(self) -> ExitCode | None:
+        """Keep the final errors."""
+        node = self.ctx.final_evaluate
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_EVALUATE_FAILED.format(message=describe(node))
+        self.out('final.errors', node.outputs.errors)
+        for kind in ('deviations', 'parity'):
+            for split, data in node.outputs[kind].items():
+                self.out(f'final.{kind}.{split}', data)
+        return None
+
+    def results(self) -> None:
+        """Attach the history."""
+        self.out('history', self.ctx.history)
+        self.out('reference_energies', self.ctx.reference_energies)
+        self.report(f'stopped after {self.ctx.iteration} iterations: {self.ctx.stop_reason}')
+
+    # ----------------------------------------------------------------------------------------------------- what stages share
+
+    def submit_label(self, frames: dict[str, orm.StructureData], label: str) -> None:
+        """Submit the labelling of frames."""
+        inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
+        inputs.structures = frames
+        inputs.metadata.call_link_label = label
+        node = self.submit(LabelWorkChain, **inputs)
+        self.report(f'{label}: {len(frames)} structures <{node.pk}>')
+        self.to_context(**{label: node})
+
+    def keep_labels(self, node: orm.WorkChainNode, shard: str) -> ExitCode | None:
+        """Attach a shard, also that of a labelling that lost too much, and remember where walkers may start."""
+        if 'dataset' in node.outputs:
+            self.ctx.datasets[shard] = node.outputs.dataset
+            self.out(f'datasets.{shard}', node.outputs.dataset)
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_LABEL_FAILED.format(message=describe(node))
+        if shard != 'test':
+            self.ctx.starts += [node.inputs.structures[name].pk for name in sorted(node.outputs.labels)]
+        return None
+
+    def submit_train(self, label: str, previous: dict[str, ModelData], parameters: orm.Dict | None = None) -> None:
+        """Submit the training of a committee on all shards."""
+        inputs = AttributeDict(self.exposed_inputs(CommitteeTrainWorkChain, 'train'))
+        inputs.datasets = {name: node for name, node in self.ctx.datasets.items() if trains(node)}
+        inputs.seed = self.inputs.seed
+        if previous:
+            inputs.previous = previous
+        if self.ctx.reference_energies is not None:
+            inputs.reference_energies = self.ctx.reference_energies
+        if parameters is not None:
+            inputs.mace.train.parameters = parameters
+        inputs.metadata.call_link_label = label
+        node = self.submit(CommitteeTrainWorkChain, **inputs)
+        self.report(f'{label} <{node.pk}>')
+        self.to_context(**{label: node})
+
+    def submit_evaluate(self, label: str) -> None:
+        """Submit the evaluation of the current committee on all shards."""
+        inputs = AttributeDict(self.exposed_inputs(EvaluateCalculation, 'evaluate'))
+        inputs.committee = self.ctx.committee
+        inputs.datasets = self.ctx.datasets
+        inputs.metadata.call_link_label = label
+        self.to_context(**{label: self.submit(EvaluateCalculation, **inputs)})
+
+
+def trains(dataset: DatasetData) -> bool:
+    """Return whether a shard has frames to train on or to validate with."""
+    return bool(dataset.splits.get('train', 0) + dataset.splits.get('validation', 0))
+
+
+def describe(node: orm.ProcessNode) -> str:
+    """Return why a process failed, with its PK."""
+    return f'<{node.pk}> {node.exit_message or node.process_state}'

@@ -1,0 +1,145 @@
+"""LabelWorkChain: energy, forces and stress for a set of structures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, WorkChain, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_mlip_al.calculations.functions import collect_labels
+from aiida_mlip_al.data import DatasetData, LabelData
+
+from .label_engines import LABEL_ENGINES, LabelEngine, engine_given
+
+
+def validate_inputs(inputs: Any, _: Any = None) -> str | None:
+    """Refuse inputs without structures or without exactly one engine."""
+    if not inputs.get('structures'):
+        return 'There is no structure to label.'
+    for name in ('batch_size', 'max_concurrent'):
+        if inputs[name] < 1:
+            return f'`{name}` is {inputs[name]}, but must be at least 1.'
+    return engine_given(inputs, LABEL_ENGINES, 'label')
+
+
+class LabelWorkChain(WorkChain):
+    """Label in batches; send what an interrupted job did not reach again; fail only when too many are lost."""
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        super().define(spec)
+        spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='What to label, by name.')
+        for engine in LABEL_ENGINES.values():
+            engine.define(spec)
+        spec.input('batch_size', valid_type=int, non_db=True, default=20, help='Structures in one job.')
+        spec.input('max_concurrent', valid_type=int, non_db=True, default=2, help='Jobs in flight at the same time.')
+        spec.input('max_attempts', valid_type=int, non_db=True, default=3, help='How often a structure may be sent.')
+        spec.input(
+            'max_failed_fraction',
+            valid_type=orm.Float,
+            default=lambda: orm.Float(0.3),
+            help='The work chain fails when a larger fraction of the structures gets no label.',
+        )
+        spec.inputs.validator = validate_inputs
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_batches)(cls.run_batches, cls.inspect_batches),
+            if_(cls.should_collect)(cls.collect),
+            cls.results,
+        )
+        spec.output_namespace('labels', valid_type=LabelData, dynamic=True, help='One for each accepted structure.')
+        spec.output('dataset', valid_type=DatasetData, required=False, help='The shard: the accepted structures, labelled.')
+        spec.output('report', valid_type=orm.Dict, required=False, help='Labelled, rejected and why, wall and core time.')
+        spec.exit_code(
+            401,
+            'ERROR_TOO_MANY_FAILED',
+            message='{failed} of {total} structures got no label ({reasons}), more than the fraction {allowed} that is '
+            'allowed.',
+        )
+
+    @property
+    def engine(self) -> type[LabelEngine]:
+        """The engine whose namespace is given."""
+        return next(engine for name, engine in LABEL_ENGINES.items() if name in self.inputs)
+
+    def setup(self) -> None:
+        """Queue everything once."""
+        self.ctx.queue = [(batch, 1) for batch in self.engine.batches(sorted(self.inputs.structures), self.inputs.batch_size)]
+        self.ctx.finished = []
+        self.ctx.n_labelled = 0
+        self.ctx.reasons = {}
+        self.ctx.sent = 0
+
+    def should_run_batches(self) -> bool:
+        """Go on until the queue is empty."""
+        return bool(self.ctx.queue)
+
+    def run_batches(self) -> None:
+        """Submit the next jobs, as many as may be in flight."""
+        self.ctx.running = {}
+        for batch, attempt in self.ctx.queue[: self.inputs.max_concurrent]:
+            exposed = AttributeDict(self.exposed_inputs(self.engine.process, self.engine.name))
+            inputs = self.engine.inputs(exposed, {name: self.inputs.structures[name] for name in batch})
+            label = f'batch_{self.ctx.sent:03d}'
+            inputs.metadata.call_link_label = label
+            node = self.submit(self.engine.process, **inputs)
+            self.report(f'labelling {len(batch)} structures <{node.pk}>, attempt {attempt}')
+            self.ctx.sent += 1
+            self.ctx.running[label] = (batch, attempt)
+            self.to_context(**{label: node})
+        self.ctx.queue = self.ctx.queue[self.inputs.max_concurrent :]
+
+    def inspect_batches(self) -> None:
+        """Attach labels as they come; queue again what was not reached."""
+        for label, (batch, attempt) in self.ctx.running.items():
+            node = self.ctx[label]
+            outcome = self.engine.outcome(node, batch)
+            for name, data in outcome.labels.items():
+                self.out(f'labels.{name}', data)
+            self.ctx.n_labelled += len(outcome.labels)
+            for reason in outcome.rejected.values():
+                self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
+            if 'report' in node.outputs:
+                self.ctx.finished.append(label)
+            if outcome.unfinished and attempt < self.inputs.max_attempts:
+                self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message} Sending them again.')
+                self.ctx.queue.append((outcome.unfinished, attempt + 1))
+            elif outcome.unfinished:
+                self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures for good: {outcome.message}')
+                self.ctx.reasons['not_reached'] = self.ctx.reasons.get('not_reached', 0) + len(outcome.unfinished)
+
+    def should_collect(self) -> bool:
+        """Collect unless nothing came back at all."""
+        return bool(self.ctx.finished)
+
+    def collect(self) -> None:
+        """Make one shard and one report of all batches."""
+        nodes = [self.ctx[label] for label in self.ctx.finished]
+        if len(nodes) == 1:
+            collected = {name: nodes[0].outputs[name] for name in ('dataset', 'report') if name in nodes[0].outputs}
+        else:
+            collected = collect_labels(
+                datasets={
+                    label: self.ctx[label].outputs.dataset
+                    for label in self.ctx.finished
+                    if 'dataset' in self.ctx[label].outputs
+                },
+                reports={label: self.ctx[label].outputs.report for label in self.ctx.finished},
+            )
+        for name, data in collected.items():
+            self.out(name, data)
+
+    def results(self) -> ExitCode | None:
+        """Say what was labelled; refuse too many failures."""
+        total = len(self.inputs.structures)
+        failed = total - self.ctx.n_labelled
+        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(self.ctx.reasons.items())) or 'no reason known'
+        self.report(f'{self.ctx.n_labelled} of {total} structures labelled' + (f'; {reasons}' if failed else ''))
+        if failed > self.inputs.max_failed_fraction.value * total:
+            return self.exit_codes.ERROR_TOO_MANY_FAILED.format(
+                failed=failed, total=total, reasons=reasons, allowed=self.inputs.max_failed_fraction.value
+            )
+        return None

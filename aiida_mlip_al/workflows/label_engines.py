@@ -1,0 +1,101 @@
+"""The engines that label: what LabelWorkChain needs to know of each, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import Process
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_mlip_al.calculations.label import LabelCalculation
+
+
+@dataclass
+class LabelOutcome:
+    """What a finished process gave: labels and rejections by structure name, and the structures that it never got to."""
+
+    labels: dict[str, orm.Data] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+    message: str = ''
+
+
+class LabelEngine:
+    """One way to label. The input namespace that is given names the engine."""
+
+    name: ClassVar[str]
+    process: ClassVar[type[Process]]
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Add the engine's input namespace to a work chain."""
+        raise NotImplementedError
+
+    @classmethod
+    def batches(cls, names: Sequence[str], batch_size: int) -> list[list[str]]:
+        """Divide the structures into what one process labels."""
+        raise NotImplementedError
+
+    @classmethod
+    def inputs(cls, exposed: AttributeDict, structures: Mapping[str, orm.StructureData]) -> AttributeDict:
+        """Return the inputs of one process."""
+        raise NotImplementedError
+
+    @classmethod
+    def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
+        """Read a finished process."""
+        raise NotImplementedError
+
+
+class AseLabelEngine(LabelEngine):
+    """Any ASE calculator, a batch of structures in one job."""
+
+    name = 'ase'
+    process = LabelCalculation
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Expose the batch job."""
+        spec.expose_inputs(
+            LabelCalculation,
+            namespace=cls.name,
+            exclude=('structures',),
+            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Label with an ASE calculator.'},
+        )
+
+    @classmethod
+    def batches(cls, names: Sequence[str], batch_size: int) -> list[list[str]]:
+        """Cut the structures into equal batches of at most ``batch_size``."""
+        n_batches = -(-len(names) // batch_size)
+        return [list(names[index::n_batches]) for index in range(n_batches)]
+
+    @classmethod
+    def inputs(cls, exposed: AttributeDict, structures: Mapping[str, orm.StructureData]) -> AttributeDict:
+        """Add the structures."""
+        exposed.structures = dict(structures)
+        return exposed
+
+    @classmethod
+    def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
+        """Read labels and rejections; what is neither was not reached, unless the job could not even begin."""
+        if 'report' not in node.outputs:
+            return LabelOutcome(unfinished=list(names), message=node.exit_message or str(node.process_state))
+        labels = dict(node.outputs.labels.items()) if 'labels' in node.outputs else {}
+        rejected = {item['structure']: item['reason'] for item in node.outputs.report['rejected']}
+        unfinished = [name for name in names if name not in labels and name not in rejected]
+        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '')
+
+
+LABEL_ENGINES: dict[str, type[LabelEngine]] = {engine.name: engine for engine in (AseLabelEngine,)}
+
+
+def engine_given(inputs: Mapping[str, Any], engines: Mapping[str, Any], stage: str) -> str | None:
+    """Return a sentence if not exactly one engine's namespace is given."""
+    given = [name for name in engines if inputs.get(name)]
+    if len(given) != 1:
+        return f'Give one engine to {stage} with ({", ".join(engines)}); {len(given)} are given.'
+    return None

@@ -1,0 +1,79 @@
+"""MaceTrainBaseWorkChain: one MACE training, restarted where that can cure it."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_mlip_al.calculations.functions import soften_training
+from aiida_mlip_al.calculations.mace_train import MaceTrainCalculation
+
+ERRORS = MaceTrainCalculation.exit_codes
+
+
+class MaceTrainBaseWorkChain(BaseRestartWorkChain):
+    """Train one model: continue after a time limit, and train more gently after a NaN."""
+
+    _process_class = MaceTrainCalculation
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        super().define(spec)
+        spec.expose_inputs(MaceTrainCalculation, namespace='train')
+        spec.expose_outputs(MaceTrainCalculation)
+        spec.inputs['max_iterations'].default = lambda: orm.Int(3)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(cls.run_process, cls.inspect_process),
+            cls.results,
+        )
+        spec.exit_code(321, 'ERROR_UNCURABLE', message='The training failed in a way that running it again does not cure.')
+
+    def setup(self) -> None:
+        """Take the inputs of the first training."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(MaceTrainCalculation, 'train'))
+
+    @process_handler(
+        priority=400,
+        exit_codes=[
+            ERRORS.ERROR_MISSING_ELEMENT,
+            ERRORS.ERROR_BAD_KEYS,
+            ERRORS.ERROR_BAD_ARGUMENTS,
+            ERRORS.ERROR_OUT_OF_MEMORY,
+        ],
+    )
+    def handle_uncurable(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Stop at once: the same job would fail the same way."""
+        self.report_error_handled(calculation, 'this is not cured by running it again')
+        return ProcessHandlerReport(True, self.exit_codes.ERROR_UNCURABLE)
+
+    @process_handler(priority=300, exit_codes=[ERRORS.ERROR_NONFINITE_LOSS, ERRORS.ERROR_NONFINITE_MODEL])
+    def handle_nonfinite(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Train again from the start with half the learning rate and another seed."""
+        gentler = soften_training(self.ctx.inputs.parameters, self.ctx.inputs.seed)
+        self.ctx.inputs.parameters = gentler['parameters']
+        self.ctx.inputs.seed = gentler['seed']
+        self.ctx.inputs.pop('parent_folder', None)
+        self.report_error_handled(
+            calculation, f'training again with lr {self.ctx.inputs.parameters["lr"]} and seed {gentler["seed"].value}'
+        )
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=200)
+    def handle_interrupted(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Continue from the last checkpoint, if the interrupted job wrote one."""
+        interrupted = {
+            ERRORS.ERROR_INTERRUPTED.status,
+            ERRORS.ERROR_SCHEDULER_OUT_OF_WALLTIME.status,
+            ERRORS.ERROR_SCHEDULER_NODE_FAILURE.status,
+        }
+        if calculation.exit_status not in interrupted:
+            return None
+        has_checkpoint = 'metrics' in calculation.outputs and 'remote_folder' in calculation.outputs
+        if has_checkpoint:
+            self.ctx.inputs.parent_folder = calculation.outputs.remote_folder
+        self.report_error_handled(calculation, 'continuing from its checkpoint' if has_checkpoint else 'starting again')
+        return ProcessHandlerReport(True)

@@ -1,0 +1,123 @@
+"""Are numbers and findings said right?"""
+
+from __future__ import annotations
+
+import pytest
+
+from aiida_mlip_al.report import words
+from aiida_mlip_al.report.summary import RunSummary
+
+
+@pytest.mark.parametrize(
+    ('value', 'written'),
+    [
+        (298.4, '298'),
+        (61.234, '61.2'),
+        (1234.5, '1234'),
+        (0.01234, '0.0123'),
+        (0, '0'),
+        (2.5e-6, '2.50e-06'),
+        (-0.5, '-0.500'),
+        (None, '–'),
+        (float('nan'), '–'),
+    ],
+)
+def test_number(value: float | None, written: str) -> None:
+    assert words.number(value) == written
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'written'),
+    [
+        (4.25, '4.2 s'),
+        (42, '42 s'),
+        (725, '12 min 5 s'),
+        (3600, '1 h'),
+        (11520, '3 h 12 min'),
+        (187200, '2 d 4 h'),
+        (59.7, '1 min'),
+        (None, '–'),
+    ],
+)
+def test_duration(seconds: float | None, written: str) -> None:
+    assert words.duration(seconds).replace('\u00a0', ' ') == written
+
+
+def test_percent_keeps_apart_what_is_nearly_all_or_nothing() -> None:
+    values = [words.percent(fraction).rstrip('\u00a0%') for fraction in (0, 0.004, 0.5, 0.996, 1)]
+    assert values == ['0', '0.4', '50', '99.6', '100']
+
+
+def test_small_words() -> None:
+    assert words.milli(0.0608) == '60.8'
+    assert words.count(60880) == '60\u202f880'
+    assert (words.plural(1, 'label'), words.plural(2, 'label')) == ('1 label', '2 labels')
+    assert words.formula('C12H26O') == 'C₁₂H₂₆O'
+    assert words.listing(['A', 'B', 'C'], 2) == 'A, B and 1 more'
+
+
+def test_settings_become_dotted_rows() -> None:
+    settings = {
+        'seed': [{'rattle': {'copies': 20}}],
+        'a': {'b': {'c': True}, 'd': [300, 600]},
+        'e': None,
+        'f': {},
+        'g': [],
+    }
+    assert words.flatten(settings) == [
+        ('seed[0].rattle.copies', '20'),
+        ('a.b.c', 'yes'),
+        ('a.d', '300, 600'),
+        ('e', 'not set'),
+        ('f', 'none'),
+        ('g', 'none'),
+    ]
+
+
+def test_finding_of_a_finished_run(summary: RunSummary) -> None:
+    assert words.finding(summary) == (
+        'C₂H₆O at GFN2-xTB (tblite 0.5) was learned from 168 labels in 4 iterations. '
+        'The force error on the test set fell from 298 to 60.8 meV/Å (mean absolute), 4.9 times smaller.'
+    )
+    assert words.ending(summary).replace('\u00a0', ' ') == (
+        'It stopped because 97 % of the explored frames were accurate (95 % asked for), after 24 min 52 s.'
+    )
+
+
+def test_finding_of_a_run_that_got_worse(summary: RunSummary) -> None:
+    assert summary.final is not None
+    assert summary.final.errors is not None
+    summary.final.errors.force_mae = 0.596
+    assert 'rose from 298 to 596 meV/Å (mean absolute), 2.0 times larger' in words.finding(summary)
+
+
+def test_finding_before_the_final_committee_uses_the_last_one_tested(summary: RunSummary) -> None:
+    summary.final = None
+    assert summary.n_labels == 138
+    assert 'fell from 298 to 71.1 meV/Å' in words.finding(summary)
+    summary.iterations = summary.iterations[:1]
+    assert 'is 298 meV/Å' in words.finding(summary)
+
+
+def test_finding_without_a_test_set_or_an_iteration(running: RunSummary) -> None:
+    assert 'has been learned from 78 labels in 2 iterations. No test set' in words.finding(running)
+    running.iterations = []
+    assert words.finding(running).endswith('no committee has been trained yet.')
+
+
+def test_ending_says_what_went_wrong(summary: RunSummary) -> None:
+    summary.message = 'too many labels failed'
+    summary.exit_status = 410
+    assert words.ending(summary).startswith('It failed with exit status 410')
+    summary.state = 'excepted'
+    assert words.ending(summary).startswith('It was ended by an error')
+    summary.state = 'killed'
+    assert words.ending(summary).startswith('It was killed')
+    assert words.ending(summary).endswith('Its message: too many labels failed')
+
+
+def test_times_are_summed_in_the_order_of_the_loop(summary: RunSummary) -> None:
+    summary.iterations[1].wall_s['coffee'] = 5.0
+    times = summary.time_by_stage('wall_s')
+    assert list(times) == ['seed', 'label', 'train', 'explore', 'evaluate', 'select', 'final', 'coffee']
+    assert times['train'] == 4 * 150 + 40 * 10

@@ -1,0 +1,45 @@
+"""Distances and angles."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.data import covalent_radii
+
+from aiida_mlip_al.sampling.checks import cell_angles, min_distance_ratio, skewed_cell, too_close
+
+
+def test_ratio_of_a_dimer_is_its_length_in_radii() -> None:
+    atoms = Atoms('CO', [[0, 0, 0], [0, 0, 1.128]])
+    assert min_distance_ratio(atoms) == pytest.approx(1.128 / (covalent_radii[6] + covalent_radii[8]))
+
+
+def test_own_image_counts() -> None:
+    atoms = Atoms('H', cell=[0.4, 9, 9], pbc=[True, False, False])
+    assert min_distance_ratio(atoms) == pytest.approx(0.4 / 0.62)
+    assert too_close(atoms, 0.65)
+    assert not too_close(atoms, 0.64)
+    atoms.pbc = False
+    assert min_distance_ratio(atoms) == np.inf
+    assert not too_close(atoms, 0.99)
+
+
+def test_close_through_the_boundary_and_coincident_atoms_are_too_close() -> None:
+    atoms = Atoms('Cu2', [[0.1, 5, 5], [9.9, 5, 5]], cell=[10, 10, 10], pbc=True)
+    assert too_close(atoms, 0.1)
+    assert too_close(Atoms('H2'), 0.1)
+    assert not too_close(Atoms(), 0.5)
+    assert min_distance_ratio(Atoms()) == np.inf
+
+
+def test_angles_between_periodic_vectors_only() -> None:
+    cell = Atoms(cell=[3, 4, 5, 70, 80, 100]).cell.array
+    np.testing.assert_allclose(sorted(cell_angles(cell, [True] * 3)), [70, 80, 100])
+    np.testing.assert_allclose(cell_angles(cell, [True, True, False]), [100])
+    assert len(cell_angles(cell, [True, False, False])) == 0
+
+
+def test_skewed_cell_uses_the_range() -> None:
+    cell = Atoms(cell=[3, 4, 5, 90, 90, 25]).cell.array
+    assert skewed_cell(cell, [True] * 3)
+    assert not skewed_cell(cell, [True] * 3, (20, 160))
+    assert not skewed_cell(cell, [True, False, True])

@@ -1,0 +1,252 @@
+"""The choice of frames."""
+
+import numpy as np
+import pytest
+
+from aiida_mlip_al.selection import Selection, SelectionSettings, TrustLevels, decode, select_frames
+
+LEVELS = TrustLevels(0.1, 1.0)
+
+
+def verdicts(selection: Selection) -> list[str]:
+    return [str(verdict) for verdict in decode(selection.verdicts)]
+
+
+def line(*values: float) -> np.ndarray:
+    return np.array(values)[:, None]
+
+
+def test_every_verdict_in_one_call() -> None:
+    selection = select_frames(
+        [0.05, 0.2, 0.3, 0.4, 0.25, 2.0, np.nan, 0.5, 0.5, 0.02],
+        LEVELS,
+        SelectionSettings(max_labels=3, audit_fraction=0.3, duplicate_tolerance=1e-3, seed=1),
+        max_force=[1, 1, 1, 1, 1, 1, 1, 99, 1, 1],
+        descriptors=line(0, 4, 8, 20, 4, 9, 9, 9, 9, 0),
+        training_descriptors=line(0, 8),
+        unphysical=[None] * 8 + ['too_close', None],
+    )
+    audited, spared = (0, 9) if selection.verdicts[0] == 6 else (9, 0)
+    expected = [
+        '',
+        'duplicate',
+        'duplicate',
+        'selected',
+        'selected',
+        'failed',
+        'unphysical',
+        'unphysical',
+        'unphysical',
+        '',
+    ]
+    expected[audited], expected[spared] = 'audit', 'accurate'
+    assert verdicts(selection) == expected
+    assert selection.chosen.tolist() == [3, 4, audited]
+    assert selection.ranks[3:5].tolist() == [0, 1]
+    assert selection.ranks[audited] == 2
+    assert (np.delete(selection.ranks, [3, 4, audited]) == -1).all()
+    assert selection.reasons[6:9] == ('non_finite', 'force_cap', 'too_close')
+    assert selection.reason_counts == {'force_cap': 1, 'non_finite': 1, 'too_close': 1}
+    assert selection.counts == {
+        'accurate': 1,
+        'candidate': 0,
+        'failed': 1,
+        'unphysical': 3,
+        'duplicate': 2,
+        'over_budget': 0,
+        'audit': 1,
+        'selected': 2,
+    }
+    assert selection.accurate_fraction == 0.2
+    assert selection.n_candidates == 2
+
+
+def test_rejected_frames_free_their_slots() -> None:
+    deviation = [0.9, 0.8, 0.7, 0.6, 0.5]
+    settings = SelectionSettings(max_labels=2, audit_fraction=0, diversity='top', duplicate_tolerance=1e-6)
+    descriptors = line(0, 0, 1, 2, 3)
+    assert select_frames(deviation, LEVELS, settings, descriptors=descriptors).chosen.tolist() == [0, 2]
+    refilled = select_frames(
+        deviation, LEVELS, settings, descriptors=descriptors, unphysical=['too_close', None, None, None, None]
+    )
+    assert refilled.chosen.tolist() == [1, 2]
+    assert verdicts(refilled) == ['unphysical', 'selected', 'selected', 'over_budget', 'over_budget']
+
+
+def test_farthest_point_keeps_away_from_the_training_set() -> None:
+    settings = SelectionSettings(max_labels=3, audit_fraction=0)
+    deviation = [0.2, 0.9, 0.3, 0.4, 0.5]
+    descriptors = line(0, 1, 2, 5, 10)
+    seeded = select_frames(deviation, LEVELS, settings, descriptors=descriptors, training_descriptors=line(9, 12))
+    assert seeded.chosen.tolist() == [0, 3, 2]
+
+
+@pytest.mark.parametrize('training', [None, np.empty((0, 1)), np.empty(0)])
+def test_without_training_set_the_highest_deviation_comes_first(training: np.ndarray | None) -> None:
+    settings = SelectionSettings(max_labels=3, audit_fraction=0)
+    selection = select_frames(
+        [0.2, 0.9, 0.3, 0.4, 0.5],
+        LEVELS,
+        settings,
+        descriptors=line(0, 1, 2, 5, 10),
+        training_descriptors=training,
+    )
+    assert selection.chosen.tolist() == [1, 4, 3]
+
+
+def test_of_two_like_candidates_the_less_certain_stays() -> None:
+    selection = select_frames(
+        [0.2, 0.8, 0.3], LEVELS, SelectionSettings(audit_fraction=0), descriptors=line(1, 1.0001, 5)
+    )
+    assert verdicts(selection) == ['duplicate', 'selected', 'selected']
+
+
+def test_duplicates_are_judged_on_the_scale_of_all_frames() -> None:
+    settings = SelectionSettings(audit_fraction=0, duplicate_tolerance=0.01)
+    close = line(1, 1.0001, -50, 50)
+    assert select_frames([0.2, 0.2, 0.01, 0.01], LEVELS, settings, descriptors=close).counts['duplicate'] == 1
+    assert select_frames([0.2, 0.2], LEVELS, settings, descriptors=close[:2]).counts['duplicate'] == 0
+
+
+def test_no_search_for_duplicates_if_not_wanted_or_not_possible() -> None:
+    settings = SelectionSettings(audit_fraction=0, duplicate_tolerance=None)
+    assert select_frames([0.2, 0.2], LEVELS, settings, descriptors=line(1, 1)).counts['selected'] == 2
+    top = SelectionSettings(audit_fraction=0, diversity='top')
+    assert select_frames([0.2, 0.3], LEVELS, top).chosen.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="'farthest_point' needs descriptors"):
+        select_frames([0.2, 0.3], LEVELS, settings)
+
+
+@pytest.mark.parametrize(
+    ('max_labels', 'fraction', 'n_accurate', 'n_audit'),
+    [
+        (20, 0.05, 90, 1),
+        (20, 0.1, 90, 2),
+        (10, 0.05, 90, 1),
+        (10, 0.25, 90, 3),
+        (20, 0, 90, 0),
+        (20, 1, 5, 5),
+        (1, 0.05, 9, 0),
+        (0, 0.5, 9, 0),
+        (20, 0.05, 0, 0),
+    ],
+)
+def test_audit_counts_within_the_budget(max_labels: int, fraction: float, n_accurate: int, n_audit: int) -> None:
+    deviation = [0.05] * n_accurate + [0.5] * 50
+    settings = SelectionSettings(max_labels=max_labels, audit_fraction=fraction, diversity='random')
+    selection = select_frames(deviation, LEVELS, settings)
+    counts = selection.counts
+    assert counts['audit'] == n_audit
+    assert counts['selected'] == max_labels - n_audit
+    assert counts['over_budget'] == 50 - counts['selected']
+    assert sorted(selection.ranks[selection.ranks >= 0]) == list(range(max_labels))
+    assert (selection.ranks[selection.verdicts == 6] >= counts['selected']).all()
+    assert (selection.accurate_fraction, selection.n_candidates) == (n_accurate / len(deviation), 50)
+
+
+def test_audit_is_random_and_seeded() -> None:
+    deviation = [0.05] * 100
+    drawn = [
+        tuple(select_frames(deviation, LEVELS, SelectionSettings(seed=s, diversity='top')).chosen.tolist())
+        for s in [*range(40), 0]
+    ]
+    assert drawn[0] == drawn[-1]
+    assert len(set(drawn)) > 25
+
+
+@pytest.mark.parametrize('diversity', ['farthest_point', 'top', 'random'])
+def test_result_depends_on_the_input_alone(diversity: str) -> None:
+    rng = np.random.default_rng(0)
+    deviation, descriptors = rng.uniform(0, 1.2, 300), rng.normal(size=(300, 6))
+    settings = SelectionSettings(max_labels=30, diversity=diversity, seed=3)  # type: ignore[arg-type]
+    first, second = (
+        select_frames(deviation, LEVELS, settings, descriptors=descriptors, training_descriptors=descriptors[:20] + 1)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.verdicts, second.verdicts)
+    np.testing.assert_array_equal(first.ranks, second.ranks)
+    assert first.counts['selected'] + first.counts['audit'] == 30
+
+
+def test_random_differs_by_seed_and_top_does_not() -> None:
+    deviation = np.linspace(0.2, 0.9, 50)
+
+    def chosen(diversity: str, seed: int) -> list[int]:
+        settings = SelectionSettings(5, 0, diversity, seed=seed)  # type: ignore[arg-type]
+        return select_frames(deviation, LEVELS, settings).chosen.tolist()
+
+    assert chosen('random', 1) != chosen('random', 2)
+    assert chosen('top', 1) == chosen('top', 2) == [49, 48, 47, 46, 45]
+
+
+def test_one_trajectory_cannot_take_the_whole_budget() -> None:
+    deviation = [0.9, 0.8, 0.7, 0.6, 0.5]
+    trajectory = [0, 0, 0, 1, 1]
+    settings = SelectionSettings(3, 0, 'top', max_per_trajectory=2)
+    assert select_frames(deviation, LEVELS, settings, trajectory=trajectory).chosen.tolist() == [0, 1, 3]
+    far = SelectionSettings(3, 0, max_per_trajectory=1)
+    selection = select_frames(deviation, LEVELS, far, trajectory=trajectory, descriptors=line(0, 1, 9, 5, 6))
+    assert selection.chosen.tolist() == [0, 4]
+
+
+def test_frames_and_training_rows_that_are_not_finite_do_no_harm() -> None:
+    selection = select_frames(
+        [0.2, 0.3, 0.05, np.nan],
+        LEVELS,
+        SelectionSettings(audit_fraction=0),
+        max_force=[1, np.nan, 1, 1],
+        descriptors=[[0.0, 1.0], [1.0, 1.0], [np.nan, 0.0], [2.0, 2.0]],
+        training_descriptors=[[5.0, 5.0], [np.nan, 0.0]],
+    )
+    assert verdicts(selection) == ['selected', 'unphysical', 'unphysical', 'unphysical']
+    assert set(selection.reasons[1:]) == {'non_finite'}
+
+
+def test_absurd_descriptors_of_unphysical_frames_do_not_make_others_alike() -> None:
+    selection = select_frames(
+        [0.2, 0.3, 0.4],
+        LEVELS,
+        SelectionSettings(audit_fraction=0),
+        descriptors=line(0, 1, 1e9),
+        unphysical=[None, None, 'too_close'],
+    )
+    assert verdicts(selection) == ['selected', 'selected', 'unphysical']
+
+
+def test_no_frames() -> None:
+    empty: list[list[list[float]] | np.ndarray | None] = [None, [], np.empty((0, 4))]
+    for descriptors in empty:
+        selection = select_frames([], LEVELS, SelectionSettings(), max_force=[], descriptors=descriptors)
+        assert len(selection.verdicts) == len(selection.ranks) == len(selection.chosen) == 0
+        assert sum(selection.counts.values()) == 0
+        assert np.isnan(selection.accurate_fraction)
+
+
+def test_only_unphysical_frames() -> None:
+    selection = select_frames([np.nan] * 3, LEVELS, SelectionSettings(), descriptors=np.zeros((3, 2)))
+    assert verdicts(selection) == ['unphysical'] * 3
+    assert selection.accurate_fraction == 0
+
+
+@pytest.mark.parametrize('name', ['max_force', 'descriptors', 'trajectory', 'unphysical'])
+def test_lengths_must_agree(name: str) -> None:
+    values = {'max_force': [1.0], 'descriptors': [[1.0]], 'trajectory': [0], 'unphysical': [None]}
+    with pytest.raises(ValueError, match=f"'{name}' must have one entry for each of the 2 frames, got 1"):
+        select_frames([0.2, 0.3], LEVELS, SelectionSettings(diversity='top'), **{name: values[name]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'max_labels': -1},
+        {'audit_fraction': 1.1},
+        {'diversity': 'best'},
+        {'duplicate_tolerance': -0.1},
+        {'max_per_trajectory': 0},
+        {'max_force': 0},
+        {'seed': -1},
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' must"):
+        SelectionSettings(**wrong)
