@@ -44,9 +44,7 @@ class RunnerCalculation(CalcJob):
         options['withmpi'].default = False
         options['environment_variables'].default = lambda: {'OMP_NUM_THREADS': '1'}
         spec.inputs['code'].help = 'A Python that has what the job needs: ASE, and mace-torch or the calculator.'
-        spec.exit_code(
-            300, 'ERROR_NO_RESULTS', message='The job left no results: {message}', invalidates_cache=True
-        )
+        spec.exit_code(300, 'ERROR_NO_RESULTS', message='The job left no results: {message}', invalidates_cache=True)
         spec.exit_code(310, 'ERROR_RUNNER_FAILED', message='The runner stopped: {message}', invalidates_cache=True)
         spec.exit_code(
             400,
@@ -99,7 +97,8 @@ def device_of(code: orm.AbstractCode) -> str:
 def copy_models(models: dict[str, orm.SinglefileData]) -> list[tuple[str, str, str]]:
     """Return the copy list that puts a committee into the job as ``model_00.model`` and so on, in the order of the names."""
     return [
-        (models[name].uuid, models[name].filename, f'model_{index:02d}.model') for index, name in enumerate(sorted(models))
+        (models[name].uuid, models[name].filename, f'model_{index:02d}.model')
+        for index, name in enumerate(sorted(models))
     ]
 
 

@@ -187,9 +187,7 @@ def collect_labels(**inputs: Any) -> dict[str, orm.Data]:
     reasons: Counter[str] = Counter()
     for report in reports:
         reasons.update(report['reasons'])
-    total = {
-        key: sum(report[key] for report in reports) for key in ('n_labelled', 'n_rejected', 'wall_s', 'core_s')
-    }
+    total = {key: sum(report[key] for report in reports) for key in ('n_labelled', 'n_rejected', 'wall_s', 'core_s')}
     summary = {
         **total,
         'n_structures': total['n_labelled'] + total['n_rejected'],
@@ -241,7 +239,8 @@ def member_seeds(seed: orm.Int, members: orm.Int) -> dict[str, orm.Int]:
     :param members: how many.
     """
     return {
-        f'member_{index:02d}': orm.Int(stream_seed(seed.value, 'member', index) % 2**31) for index in range(members.value)
+        f'member_{index:02d}': orm.Int(stream_seed(seed.value, 'member', index) % 2**31)
+        for index in range(members.value)
     }
 
 
@@ -385,7 +384,11 @@ def assess_labels(selection: SelectionData, dataset: DatasetData, **inputs: Any)
     """
     trajectories, deviations = inputs['trajectories'], inputs['deviations']
     chosen = selection.chosen()
-    audited = [frame for frame, verdict in zip(selection.get_array('rank'), selection.verdicts, strict=True) if frame >= 0 and verdict == Verdict.AUDIT]
+    audited = [
+        frame
+        for frame, verdict in zip(selection.get_array('rank'), selection.verdicts, strict=True)
+        if frame >= 0 and verdict == Verdict.AUDIT
+    ]
     columns: dict[str, list[float]] = {}
     for labelled in dataset.iterate():
         rank = int(str(labelled.info['name']).rsplit('_', 1)[1])
@@ -399,7 +402,8 @@ def assess_labels(selection: SelectionData, dataset: DatasetData, **inputs: Any)
             'force_mae': np.abs(error).mean(),
             'force_mse': (error**2).mean(),
             'n_atoms': len(labelled),
-            'energy_error_per_atom': (trajectory.get_array('energies')[row] - labelled.info[ENERGY_KEY]) / len(labelled),
+            'energy_error_per_atom': (trajectory.get_array('energies')[row] - labelled.info[ENERGY_KEY])
+            / len(labelled),
             **{key: deviation.get_array(key)[row] for key in DeviationData.REQUIRED},
         }
         for key, value in values.items():

@@ -43,7 +43,10 @@ class LabelCalculation(RunnerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         super().define(spec)
         spec.input_namespace(
-            'structures', valid_type=orm.StructureData, dynamic=True, help='The structures; their labels get the same names.'
+            'structures',
+            valid_type=orm.StructureData,
+            dynamic=True,
+            help='The structures; their labels get the same names.',
         )
         spec.input(
             'calculator',
@@ -59,11 +62,18 @@ class LabelCalculation(RunnerCalculation):
             required=False,
             help='Files that the calculator reads, such as a teacher model; put in the job under their own names.',
         )
-        spec.output_namespace('labels', valid_type=LabelData, dynamic=True, help='The label of each accepted structure.')
-        spec.output('dataset', valid_type=DatasetData, required=False, help='The accepted structures with their labels.')
+        spec.output_namespace(
+            'labels', valid_type=LabelData, dynamic=True, help='The label of each accepted structure.'
+        )
+        spec.output(
+            'dataset', valid_type=DatasetData, required=False, help='The accepted structures with their labels.'
+        )
         spec.output('report', valid_type=orm.Dict, help='Counts, rejections with their reasons, wall and core time.')
         spec.exit_code(
-            320, 'ERROR_ALL_REJECTED', message='No structure of the batch got a label: {reasons}', invalidates_cache=False
+            320,
+            'ERROR_ALL_REJECTED',
+            message='No structure of the batch got a label: {reasons}',
+            invalidates_cache=False,
         )
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:

@@ -15,8 +15,19 @@ from aiida_mlip_al.data.dataset import check_same_theory
 
 from .base import RunnerCalculation, device_of
 
-OWN_KEYS = {'gradient_steps', 'stage_two_fraction', 'bootstrap'}
-SET_BY_US = {'name', 'seed', 'work_dir', 'train_file', 'valid_file', 'E0s', 'device', 'max_num_epochs', 'start_swa', 'swa'}
+OWN_KEYS = {'gradient_steps', 'stage_two_fraction', 'final_lr_fraction', 'bootstrap'}
+SET_BY_US = {
+    'name',
+    'seed',
+    'work_dir',
+    'train_file',
+    'valid_file',
+    'E0s',
+    'device',
+    'max_num_epochs',
+    'start_swa',
+    'swa',
+}
 
 
 def validate_parameters(node: orm.Dict, _: Any = None) -> str | None:
@@ -28,7 +39,7 @@ def validate_parameters(node: orm.Dict, _: Any = None) -> str | None:
     steps = parameters.get('gradient_steps')
     if not isinstance(steps, int) or steps < 1:
         return f'`gradient_steps` is {steps}, but must be a positive whole number.'
-    for key in ('stage_two_fraction', 'bootstrap'):
+    for key in ('stage_two_fraction', 'final_lr_fraction', 'bootstrap'):
         value = parameters.get(key)
         if value is not None and not 0 < value <= 1:
             return f'`{key}` is {value}, but must be above 0 and at most 1.'
@@ -67,22 +78,31 @@ class MaceTrainCalculation(RunnerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         super().define(spec)
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_al.mace_train'
-        spec.input_namespace('datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.')
+        spec.input_namespace(
+            'datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.'
+        )
         spec.input(
             'parameters',
             valid_type=orm.Dict,
             validator=validate_parameters,
-            help='mace_run_train\'s own arguments, and `gradient_steps` (optimiser steps: the epochs follow from it and the '
-            'number of frames), `stage_two_fraction` (where stage two starts), `bootstrap` (fraction of the training frames, '
-            'drawn with replacement).',
+            help="mace_run_train's own arguments, and `gradient_steps` (optimiser steps: the epochs follow from it and the "
+            'number of frames), `stage_two_fraction` (where stage two starts), `final_lr_fraction` (the learning rate decays to '
+            'this part of `lr`), `bootstrap` (fraction of the training frames, drawn with replacement), `warm_start` (keys '
+            'that differ when the training starts from an earlier model of the same kind).',
         )
         spec.input('seed', valid_type=orm.Int, help='Fixes the weights, the order of the batches and the bootstrap.')
-        spec.input('reference_energies', valid_type=orm.Dict, help='Energy of every element\'s isolated atom, eV (E0s).')
+        spec.input('reference_energies', valid_type=orm.Dict, help="Energy of every element's isolated atom, eV (E0s).")
         spec.input(
-            'initial_model', valid_type=ModelData, required=False, help='Start from this model: warm start or foundation model.'
+            'initial_model',
+            valid_type=ModelData,
+            required=False,
+            help='Start from this model: warm start or foundation model.',
         )
         spec.input(
-            'replay', valid_type=DatasetData, required=False, help='Frames of the foundation model\'s data: multihead replay.'
+            'replay',
+            valid_type=DatasetData,
+            required=False,
+            help="Frames of the foundation model's data: multihead replay.",
         )
         spec.input(
             'parent_folder',
@@ -96,12 +116,16 @@ class MaceTrainCalculation(RunnerCalculation):
         spec.output('report', valid_type=orm.Dict, help='Frames, epochs, errors on validation, wall and core time.')
         spec.exit_code(301, 'ERROR_NO_MODEL', message='Training wrote no model: {message}', invalidates_cache=True)
         spec.exit_code(311, 'ERROR_NONFINITE_LOSS', message='The loss became NaN or infinite.', invalidates_cache=True)
-        spec.exit_code(312, 'ERROR_NONFINITE_MODEL', message='The model has non-finite weights.', invalidates_cache=True)
+        spec.exit_code(
+            312, 'ERROR_NONFINITE_MODEL', message='The model has non-finite weights.', invalidates_cache=True
+        )
         spec.exit_code(313, 'ERROR_OUT_OF_MEMORY', message='Training ran out of memory.', invalidates_cache=True)
         spec.exit_code(
             321, 'ERROR_MISSING_ELEMENT', message='An element has no reference energy or is not in the model: {message}'
         )
-        spec.exit_code(322, 'ERROR_BAD_KEYS', message='mace_run_train found no energies or forces in the data: {message}')
+        spec.exit_code(
+            322, 'ERROR_BAD_KEYS', message='mace_run_train found no energies or forces in the data: {message}'
+        )
         spec.exit_code(323, 'ERROR_BAD_ARGUMENTS', message='mace_run_train does not take these arguments: {message}')
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
@@ -115,6 +139,9 @@ class MaceTrainCalculation(RunnerCalculation):
     def job_settings(self) -> dict[str, Any]:
         """Return the runner's settings with mace_run_train's arguments."""
         parameters = self.inputs.parameters.get_dict()
+        warm_start = parameters.pop('warm_start', None) or {}
+        if 'initial_model' in self.inputs and not self.inputs.initial_model.base.attributes.get('is_foundation'):
+            parameters.update(warm_start)
         own = {key: parameters.pop(key, None) for key in sorted(OWN_KEYS)}
         energies = self.inputs.reference_energies.get_dict()
         e0s = {atomic_numbers[symbol]: energies[symbol] for symbol in sorted(energies, key=atomic_numbers.__getitem__)}
@@ -149,12 +176,21 @@ class MaceTrainCalculation(RunnerCalculation):
 
     def retrieved_files(self) -> list[Any]:
         """Return the model, what it is, and mace_run_train's own records."""
-        return ['mace.model', 'mace_stagetwo.model', 'model.json', 'mace.yaml', ('results/*', '.', 2), ('logs/*', '.', 2)]
+        return [
+            'mace.model',
+            'mace_stagetwo.model',
+            'model.json',
+            'mace.yaml',
+            ('results/*', '.', 2),
+            ('logs/*', '.', 2),
+        ]
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Add the checkpoints of the training to continue."""
         calcinfo = super().prepare_for_submission(folder)
         if 'parent_folder' in self.inputs:
             parent = self.inputs.parent_folder
-            calcinfo.remote_copy_list = [(parent.computer.uuid, f'{parent.get_remote_path()}/checkpoints', 'checkpoints')]
+            calcinfo.remote_copy_list = [
+                (parent.computer.uuid, f'{parent.get_remote_path()}/checkpoints', 'checkpoints')
+            ]
         return calcinfo

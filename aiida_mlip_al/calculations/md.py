@@ -19,9 +19,7 @@ class DynamicsCalculation(RunnerCalculation):
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         super().define(spec)
-        spec.input_namespace(
-            'structures', valid_type=orm.StructureData, dynamic=True, help='Where the walkers start.'
-        )
+        spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Where the walkers start.')
         spec.input(
             'dynamics',
             valid_type=orm.Dict,
@@ -65,10 +63,17 @@ class MdCalculation(DynamicsCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         super().define(spec)
         spec.input(
-            'calculator', valid_type=orm.Dict, validator=validate_calculator, help='`calculator` (`module:Class`), `arguments`.'
+            'calculator',
+            valid_type=orm.Dict,
+            validator=validate_calculator,
+            help='`calculator` (`module:Class`), `arguments`.',
         )
         spec.input_namespace(
-            'files', valid_type=orm.SinglefileData, dynamic=True, required=False, help='Files that the calculator reads.'
+            'files',
+            valid_type=orm.SinglefileData,
+            dynamic=True,
+            required=False,
+            help='Files that the calculator reads.',
         )
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:

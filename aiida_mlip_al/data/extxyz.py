@@ -50,7 +50,9 @@ def check_labelled(atoms: Atoms, name: str) -> None:
         raise ValueError(f'{name} has no forces: give them in eV/Å as the per-atom array `{FORCES_KEY}`.')
     forces = np.asarray(atoms.arrays[FORCES_KEY], dtype=float)
     if forces.shape != (len(atoms), 3):
-        raise ValueError(f'{name} has forces of shape {forces.shape}, but its {len(atoms)} atoms need ({len(atoms)}, 3).')
+        raise ValueError(
+            f'{name} has forces of shape {forces.shape}, but its {len(atoms)} atoms need ({len(atoms)}, 3).'
+        )
     stress = np.asarray(atoms.info.get(STRESS_KEY, np.zeros(6)), dtype=float)
     if stress.shape != (6,):
         raise ValueError(

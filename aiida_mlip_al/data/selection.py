@@ -56,7 +56,9 @@ class SelectionData(ArrayData):
         super()._validate()
         lengths = {name: len(self.get_array(name)) for name in sorted(self.get_arraynames())}
         if len(set(lengths.values())) > 1:
-            raise ValidationError(f'The arrays of a selection must have one row a frame, but their lengths are {lengths}.')
+            raise ValidationError(
+                f'The arrays of a selection must have one row a frame, but their lengths are {lengths}.'
+            )
         return True
 
     @property

@@ -52,5 +52,7 @@ class RunnerParser(Parser):
 
     def last_words(self) -> str:
         """Return the last line that the job printed, for a message."""
-        lines = self.read_text(self.node.get_option('output_filename') or f'{self.node.process_class.RUNNER}.out').split('\n')
+        lines = self.read_text(
+            self.node.get_option('output_filename') or f'{self.node.process_class.RUNNER}.out'
+        ).split('\n')
         return next((line.strip() for line in reversed(lines) if line.strip()), 'it printed nothing.')[:300]

@@ -53,9 +53,7 @@ class MdParser(RunnerParser):
             orm.Dict(
                 {
                     'n_frames': sum(len(walker.frames) for walker in walkers.values()),
-                    'ends': dict(
-                        Counter(walker.end['end'] if walker.end else 'killed' for walker in walkers.values())
-                    ),
+                    'ends': dict(Counter(walker.end['end'] if walker.end else 'killed' for walker in walkers.values())),
                     'wall_s': status.get('wall_s', 0.0),
                     'core_s': status.get('cpu_s', 0.0),
                 }

@@ -96,13 +96,13 @@ def read_structures(path: str | Path) -> list[Atoms]:
 
     :param path: the file.
     :returns: all frames, in order; at least one.
-    :raises ValueError: if the file is missing, broken or empty.
+    :raises ValueError: if the file is missing, incomplete or empty.
     """
     try:
         with open(path, encoding='utf-8') as file:
             frames = list(read_xyz(file, index=slice(None)))
-    except OSError as error:
-        raise ValueError(f'{path} cannot be read: {error.strerror}.') from error
+    except FileNotFoundError as error:
+        raise ValueError(f'{path} does not exist.') from error
     except Exception as error:
         raise ValueError(f'{path} is not a complete extended XYZ file: {error}') from error
     if not frames:

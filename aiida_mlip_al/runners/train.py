@@ -3,7 +3,8 @@
 Usage: python runners/train.py train.json
 
 Reads  {"shards": [files], "bootstrap": fraction or null, "seed": int, "arguments": {mace_run_train's own names},
-        "gradient_steps": int, "stage_two_fraction": float or null, "replay": file or null}
+        "gradient_steps": int, "stage_two_fraction": float or null, "final_lr_fraction": float or null,
+        "replay": file or null}
 Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config mace.yaml` takes), what mace_run_train writes,
        model.json (what is inside the model file) and train.status.json.
 """
@@ -96,6 +97,8 @@ def main(settings, status):
     arguments.update(batch_size=batch_size, max_num_epochs=epochs, train_file='train.xyz', valid_file='valid.xyz')
     if stage_two is not None:
         arguments.update(swa=True, start_swa=stage_two)
+    if settings['final_lr_fraction'] is not None:
+        arguments.update(scheduler='ExponentialLR', lr_scheduler_gamma=settings['final_lr_fraction'] ** (1 / epochs))
     if settings.get('replay'):
         arguments.update(pt_train_file=settings['replay'])
     Path('mace.yaml').write_text(yaml.safe_dump(arguments, sort_keys=True))

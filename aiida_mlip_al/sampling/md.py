@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypedDict
 
 import numpy as np
@@ -27,12 +28,9 @@ class MdStep(Dynamics):
 
     @model_validator(mode='after')
     def _check_frames(self) -> MdStep:
-        if self.every > self.steps - self.equilibration:
-            raise ValueError(
-                f"'every' ({self.every}) must not exceed 'steps' less 'equilibration' "
-                f'({self.steps - self.equilibration}), or no frame is kept'
-            )
-        if self.calculator is not None and not all(self.calculator.partition(':')):
+        if self.every > self.steps:
+            raise ValueError(f"'every' ({self.every}) must not exceed 'steps' ({self.steps}), or no frame is kept")
+        if self.calculator is not None and not re.fullmatch(r'[\w.]+:[\w.]+', self.calculator):
             raise ValueError(
                 f"'calculator' must read 'module:name', such as 'tblite.ase:TBLite', got {self.calculator!r}"
             )

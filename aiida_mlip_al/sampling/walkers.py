@@ -21,10 +21,10 @@ class Dynamics(StepParameters):
     pressure: float | Annotated[list[float], Field(min_length=1)] | None = Field(
         default=None, description='GPa; each of a list is run; required with ensemble npt and only there'
     )
-    steps: int = Field(default=2000, ge=1, description='MD steps of each walker')
+    steps: int = Field(default=2000, ge=1, description='MD steps of each walker after the equilibration')
     timestep_fs: float = Field(default=0.5, gt=0, le=10, description='time step, fs')
-    equilibration: int = Field(default=0, ge=0, description='steps at the beginning that are not recorded')
-    thermostat: Literal['langevin', 'bussi'] = Field('langevin', description='langevin or bussi')
+    equilibration: int = Field(default=0, ge=0, description='steps before the first recorded one')
+    thermostat: Literal['langevin', 'bussi'] = Field(default='langevin', description='langevin or bussi')
     friction_per_fs: Positive = Field(default=0.01, description='Langevin friction, 1/fs')
     taut_fs: Positive = Field(default=100.0, description='time constant of the thermostat, fs')
     taup_fs: Positive = Field(default=1000.0, description='time constant of the barostat, fs')
@@ -43,8 +43,6 @@ class Dynamics(StepParameters):
     def _check_dynamics(self) -> Dynamics:
         if (self.pressure is None) == (self.ensemble == 'npt'):
             raise ValueError("'pressure' (GPa) goes with ensemble 'npt' and only with it")
-        if self.equilibration >= self.steps:
-            raise ValueError(f"'equilibration' ({self.equilibration}) must be shorter than 'steps' ({self.steps})")
         return self
 
     @property
@@ -70,7 +68,7 @@ class DynamicsSettings(Dynamics):
     check_interval: int = Field(default=10, ge=1, description='steps between evaluations of the whole committee')
     stride: int | None = Field(default=None, ge=1, description='steps between recorded frames; default: check_interval')
     upper: Positive | None = Field(default=None, description='stop a walker above this force deviation, eV/Å')
-    dtype: Literal['float32', 'float64'] = Field('float32', description='precision of the models')
+    dtype: Literal['float32', 'float64'] = Field(default='float32', description='precision of the models')
 
     @model_validator(mode='after')
     def _check_stride(self) -> DynamicsSettings:

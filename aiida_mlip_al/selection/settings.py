@@ -12,18 +12,34 @@ from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_paramete
 class SelectParameters(StepParameters):
     """Trust levels, budget and choice of one iteration."""
 
-    tolerance: Positive | None = Field(None, description='accepted largest force error, eV/Å: the lower level follows from it')
-    lower: Positive | None = Field(None, description='fixed lower level of the force deviation, eV/Å, instead of tolerance')
-    upper: Positive | None = Field(None, description='beyond this force deviation a frame is failed, eV/Å')
-    coverage: float = Field(0.9, gt=0, lt=1, description='part of the errors that the calibrated bound must cover')
-    max_labels: int = Field(20, ge=1, description='labels of one iteration, audit included')
-    label_budget: int | None = Field(None, ge=1, description='labels of the whole run, seeds included')
-    audit_fraction: float = Field(0.05, ge=0, le=1, description='part of the labels spent on random accurate frames')
-    diversity: Literal['farthest_point', 'top', 'random'] = Field('farthest_point', description='order of the candidates')
-    duplicate_tolerance: float | None = Field(0.01, ge=0, description='descriptor distance below which frames are duplicates')
-    max_per_trajectory: int | None = Field(None, ge=1, description='most labels from one trajectory')
-    max_force: Positive | None = Field(50.0, description='a frame with a larger predicted force is unphysical, eV/Å')
-    validation_fraction: float = Field(0.1, ge=0, lt=1, description='part of the new labels that is held out for validation')
+    tolerance: Positive | None = Field(
+        default=None, description='accepted largest force error, eV/Å: the lower level follows from it'
+    )
+    lower: Positive | None = Field(
+        default=None, description='fixed lower level of the force deviation, eV/Å, instead of tolerance'
+    )
+    upper: Positive | None = Field(default=None, description='beyond this force deviation a frame is failed, eV/Å')
+    coverage: float = Field(
+        default=0.9, gt=0, lt=1, description='part of the errors that the calibrated bound must cover'
+    )
+    max_labels: int = Field(default=20, ge=1, description='labels of one iteration, audit included')
+    label_budget: int | None = Field(default=None, ge=1, description='labels of the whole run, seeds included')
+    audit_fraction: float = Field(
+        default=0.05, ge=0, le=1, description='part of the labels spent on random accurate frames'
+    )
+    diversity: Literal['farthest_point', 'top', 'random'] = Field(
+        default='farthest_point', description='order of the candidates'
+    )
+    duplicate_tolerance: float | None = Field(
+        default=0.01, ge=0, description='descriptor distance below which frames are duplicates'
+    )
+    max_per_trajectory: int | None = Field(default=None, ge=1, description='most labels from one trajectory')
+    max_force: Positive | None = Field(
+        default=50.0, description='a frame with a larger predicted force is unphysical, eV/Å'
+    )
+    validation_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description='part of the new labels that is held out for validation'
+    )
 
     @model_validator(mode='after')
     def _levels(self) -> SelectParameters:
@@ -37,11 +53,15 @@ class SelectParameters(StepParameters):
 class StopParameters(StepParameters):
     """When the loop ends."""
 
-    max_iterations: int = Field(10, ge=1, description='iterations at most')
-    max_labels: int | None = Field(None, ge=1, description='labels at most, seeds and validation included')
-    accurate_fraction: float = Field(0.95, gt=0, le=1, description='part of the explored frames that must be accurate')
-    target_force_error: Positive | None = Field(None, description='force MAE on new labels that must be reached, eV/Å')
-    rounds: int = Field(2, ge=1, description='successive iterations in which the targets must be met')
+    max_iterations: int = Field(default=10, ge=1, description='iterations at most')
+    max_labels: int | None = Field(default=None, ge=1, description='labels at most, seeds and validation included')
+    accurate_fraction: float = Field(
+        default=0.95, gt=0, le=1, description='part of the explored frames that must be accurate'
+    )
+    target_force_error: Positive | None = Field(
+        default=None, description='force MAE on new labels that must be reached, eV/Å'
+    )
+    rounds: int = Field(default=2, ge=1, description='successive iterations in which the targets must be met')
 
 
 def validate_select(values: dict[str, Any]) -> str | None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, if_, while_
+from aiida.engine import ExitCode, ProcessBuilder, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_al.calculations.functions import assess_labels, record_iteration, select_frames
 from aiida_mlip_al.calculations.mace_train import validate_parameters
+from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.sampling.base import stream
 from aiida_mlip_al.selection.settings import validate_select, validate_stop
 
+from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
 from .explore import ExploreWorkChain
 from .label import LabelWorkChain
@@ -44,16 +48,29 @@ class ActiveLearningWorkChain(WorkChain):
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='What the potential is for.')
+        spec.input_namespace(
+            'structures', valid_type=orm.StructureData, dynamic=True, help='What the potential is for.'
+        )
         spec.input('seed', valid_type=orm.Int, help='Fixes every random choice of the run.')
         spec.input_namespace(
-            'datasets', valid_type=DatasetData, dynamic=True, required=False, help='Labelled frames to begin with, by shard.'
+            'datasets',
+            valid_type=DatasetData,
+            dynamic=True,
+            required=False,
+            help='Labelled frames to begin with, by shard.',
         )
         spec.input_namespace(
-            'committee', valid_type=ModelData, dynamic=True, required=False, help='A committee to begin with (warm start).'
+            'committee',
+            valid_type=ModelData,
+            dynamic=True,
+            required=False,
+            help='A committee to begin with (warm start).',
         )
         spec.input(
-            'reference_energies', valid_type=orm.Dict, required=False, help='Isolated-atom energies, eV; fitted otherwise.'
+            'reference_energies',
+            valid_type=orm.Dict,
+            required=False,
+            help='Isolated-atom energies, eV; fitted otherwise.',
         )
         spec.expose_inputs(
             PerturbAndSampleWorkChain,
@@ -80,12 +97,24 @@ class ActiveLearningWorkChain(WorkChain):
             namespace='train',
             exclude=('datasets', 'previous', 'seed', 'reference_energies'),
         )
-        spec.expose_inputs(ExploreWorkChain, namespace='explore', exclude=('structures', 'committee', 'seed', 'history'))
+        spec.expose_inputs(
+            ExploreWorkChain, namespace='explore', exclude=('structures', 'committee', 'seed', 'history')
+        )
         for namespace in ('label', 'train', 'explore'):
             spec.inputs[namespace].validator = None
         spec.expose_inputs(EvaluateCalculation, namespace='evaluate', include=('code', 'metadata', 'settings'))
-        spec.input('select', valid_type=orm.Dict, validator=lambda node, _: validate_select(node.get_dict()), help='Trust levels, budget, choice of frames.')
-        spec.input('stop', valid_type=orm.Dict, validator=lambda node, _: validate_stop(node.get_dict()), help='When the loop ends.')
+        spec.input(
+            'select',
+            valid_type=orm.Dict,
+            validator=lambda node, _: validate_select(node.get_dict()),
+            help='Trust levels, budget, choice of frames.',
+        )
+        spec.input(
+            'stop',
+            valid_type=orm.Dict,
+            validator=lambda node, _: validate_stop(node.get_dict()),
+            help='When the loop ends.',
+        )
         spec.input(
             'warm_start',
             valid_type=orm.Bool,
@@ -97,7 +126,7 @@ class ActiveLearningWorkChain(WorkChain):
             valid_type=orm.Dict,
             required=False,
             validator=lambda node, _: validate_parameters(node) if node is not None else None,
-            help='Parameters of the final committee\'s training; those of `train` without it.',
+            help="Parameters of the final committee's training; those of `train` without it.",
         )
         spec.inputs.validator = validate_inputs
         spec.outline(
@@ -118,16 +147,44 @@ class ActiveLearningWorkChain(WorkChain):
             cls.inspect_final_evaluation,
             cls.results,
         )
-        spec.output_namespace('datasets', valid_type=DatasetData, dynamic=True, help='All shards: an iteration adds one.')
+        spec.output_namespace(
+            'datasets', valid_type=DatasetData, dynamic=True, help='All shards: an iteration adds one.'
+        )
         spec.output_namespace('iterations', dynamic=True, help='What each iteration made, `iteration_01` and so on.')
-        spec.output_namespace('final', dynamic=True, help='The committee trained from scratch on everything, and its errors.')
-        spec.output('history', valid_type=orm.Dict, required=False, help='The learning history and why the run stopped.')
-        spec.output('reference_energies', valid_type=orm.Dict, required=False, help='The reference energies in use, eV.')
+        spec.output_namespace(
+            'final', dynamic=True, help='The committee trained from scratch on everything, and its errors.'
+        )
+        spec.output(
+            'history', valid_type=orm.Dict, required=False, help='The learning history and why the run stopped.'
+        )
+        spec.output(
+            'reference_energies', valid_type=orm.Dict, required=False, help='The reference energies in use, eV.'
+        )
         spec.exit_code(401, 'ERROR_SEEDING_FAILED', message='Making structures failed: {message}')
         spec.exit_code(402, 'ERROR_LABEL_FAILED', message='Labelling failed: {message}')
         spec.exit_code(403, 'ERROR_TRAIN_FAILED', message='Training failed: {message}')
         spec.exit_code(404, 'ERROR_EXPLORE_FAILED', message='Exploration failed: {message}')
         spec.exit_code(405, 'ERROR_EVALUATE_FAILED', message='Evaluating the committee failed: {message}')
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        structures: Sequence[orm.StructureData],
+        protocol: str = 'balanced',
+        overrides: dict[str, Any] | None = None,
+        folder: str | Path = '.',
+    ) -> ProcessBuilder:
+        """Return a builder with the protocol's numbers and what differs from them.
+
+        :param structures: what the potential is for; stored if they are not yet.
+        :param protocol: quickstart, fast, balanced or stringent.
+        :param overrides: the same keys as an input file, such as ``{'labels': {'ase': {'calculator': …}}, 'codes': …}``.
+        :param folder: where relative paths in the overrides start.
+        :raises ConfigError: one sentence on the first mistake.
+        """
+        references = [str(structure.store().pk) for structure in structures]
+        config = make_config({**(overrides or {}), 'protocol': protocol, 'structures': references})
+        return make_builder(cls, Inputs(config, folder).run())
 
     # ------------------------------------------------------------------------------------------------------------ seeding
 

@@ -33,7 +33,9 @@ class CommitteeTrainWorkChain(WorkChain):
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        spec.input_namespace('datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.')
+        spec.input_namespace(
+            'datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.'
+        )
         spec.input('members', valid_type=orm.Int, help='Number of models.')
         spec.input(
             'min_members',
@@ -41,12 +43,12 @@ class CommitteeTrainWorkChain(WorkChain):
             default=lambda: orm.Int(2),
             help='The committee goes on with at least this many good members.',
         )
-        spec.input('seed', valid_type=orm.Int, help='The members\' own seeds are drawn from it.')
+        spec.input('seed', valid_type=orm.Int, help="The members' own seeds are drawn from it.")
         spec.input(
             'reference_energies',
             valid_type=orm.Dict,
             required=False,
-            help='Energy of every element\'s isolated atom, eV; fitted to the datasets if not given.',
+            help="Energy of every element's isolated atom, eV; fitted to the datasets if not given.",
         )
         spec.input_namespace(
             'previous',
@@ -64,7 +66,13 @@ class CommitteeTrainWorkChain(WorkChain):
         spec.expose_inputs(
             MaceTrainBaseWorkChain,
             namespace='mace',
-            exclude=('train.datasets', 'train.seed', 'train.reference_energies', 'train.initial_model', 'train.parent_folder'),
+            exclude=(
+                'train.datasets',
+                'train.seed',
+                'train.reference_energies',
+                'train.initial_model',
+                'train.parent_folder',
+            ),
         )
         # The relations between these inputs are checked by each member, when all of them are there.
         spec.inputs['mace']['train'].validator = None
@@ -76,9 +84,13 @@ class CommitteeTrainWorkChain(WorkChain):
             while_(cls.should_run_members)(cls.run_members, cls.inspect_members),
             cls.results,
         )
-        spec.output_namespace('committee', valid_type=ModelData, dynamic=True, help='The good members, `member_00` and so on.')
-        spec.output_namespace('reports', valid_type=orm.Dict, dynamic=True, help='What each member\'s training cost and reached.')
-        spec.output_namespace('metrics', valid_type=orm.ArrayData, dynamic=True, help='Each member\'s learning curve.')
+        spec.output_namespace(
+            'committee', valid_type=ModelData, dynamic=True, help='The good members, `member_00` and so on.'
+        )
+        spec.output_namespace(
+            'reports', valid_type=orm.Dict, dynamic=True, help="What each member's training cost and reached."
+        )
+        spec.output_namespace('metrics', valid_type=orm.ArrayData, dynamic=True, help="Each member's learning curve.")
         spec.output('reference_energies', valid_type=orm.Dict, help='The reference energies in use, eV.')
         spec.exit_code(
             401,

@@ -41,8 +41,10 @@ class ExploreWorkChain(WorkChain):
         super().define(spec)
         spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Where walkers start.')
         spec.input_namespace('committee', valid_type=ModelData, dynamic=True, help='The models; the first one drives.')
-        spec.input('settings', valid_type=orm.Dict, validator=validate_settings, help='Conditions, length, checks, limits.')
-        spec.input('seed', valid_type=orm.Int, help='The walkers\' own seeds are drawn from it.')
+        spec.input(
+            'settings', valid_type=orm.Dict, validator=validate_settings, help='Conditions, length, checks, limits.'
+        )
+        spec.input('seed', valid_type=orm.Int, help="The walkers' own seeds are drawn from it.")
         spec.input(
             'history', valid_type=orm.Dict, required=False, help='Of the loop: another iteration draws other seeds.'
         )

@@ -51,8 +51,12 @@ class LabelWorkChain(WorkChain):
             cls.results,
         )
         spec.output_namespace('labels', valid_type=LabelData, dynamic=True, help='One for each accepted structure.')
-        spec.output('dataset', valid_type=DatasetData, required=False, help='The shard: the accepted structures, labelled.')
-        spec.output('report', valid_type=orm.Dict, required=False, help='Labelled, rejected and why, wall and core time.')
+        spec.output(
+            'dataset', valid_type=DatasetData, required=False, help='The shard: the accepted structures, labelled.'
+        )
+        spec.output(
+            'report', valid_type=orm.Dict, required=False, help='Labelled, rejected and why, wall and core time.'
+        )
         spec.exit_code(
             401,
             'ERROR_TOO_MANY_FAILED',
@@ -67,7 +71,9 @@ class LabelWorkChain(WorkChain):
 
     def setup(self) -> None:
         """Queue everything once."""
-        self.ctx.queue = [(batch, 1) for batch in self.engine.batches(sorted(self.inputs.structures), self.inputs.batch_size)]
+        self.ctx.queue = [
+            (batch, 1) for batch in self.engine.batches(sorted(self.inputs.structures), self.inputs.batch_size)
+        ]
         self.ctx.finished = []
         self.ctx.n_labelled = 0
         self.ctx.reasons = {}
@@ -105,7 +111,9 @@ class LabelWorkChain(WorkChain):
             if 'report' in node.outputs:
                 self.ctx.finished.append(label)
             if outcome.unfinished and attempt < self.inputs.max_attempts:
-                self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message} Sending them again.')
+                self.report(
+                    f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message} Sending them again.'
+                )
                 self.ctx.queue.append((outcome.unfinished, attempt + 1))
             elif outcome.unfinished:
                 self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures for good: {outcome.message}')
@@ -136,7 +144,9 @@ class LabelWorkChain(WorkChain):
         """Say what was labelled; refuse too many failures."""
         total = len(self.inputs.structures)
         failed = total - self.ctx.n_labelled
-        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(self.ctx.reasons.items())) or 'no reason known'
+        reasons = (
+            ', '.join(f'{count} {reason}' for reason, count in sorted(self.ctx.reasons.items())) or 'no reason known'
+        )
         self.report(f'{self.ctx.n_labelled} of {total} structures labelled' + (f'; {reasons}' if failed else ''))
         if failed > self.inputs.max_failed_fraction.value * total:
             return self.exit_codes.ERROR_TOO_MANY_FAILED.format(

@@ -29,7 +29,9 @@ class MaceTrainBaseWorkChain(BaseRestartWorkChain):
             while_(cls.should_run_process)(cls.run_process, cls.inspect_process),
             cls.results,
         )
-        spec.exit_code(321, 'ERROR_UNCURABLE', message='The training failed in a way that running it again does not cure.')
+        spec.exit_code(
+            321, 'ERROR_UNCURABLE', message='The training failed in a way that running it again does not cure.'
+        )
 
     def setup(self) -> None:
         """Take the inputs of the first training."""

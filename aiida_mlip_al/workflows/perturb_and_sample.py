@@ -38,7 +38,9 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
             if 'md' not in inputs or 'code' not in inputs['md']:
                 return f'chain `{name}` has an md step: give the code that runs it as `md.code`.'
             if steps[position][1].calculator is None and 'calculator' not in inputs['md']:  # type: ignore[attr-defined]
-                return f'chain `{name}` has an md step without a calculator: name one in the step or as `md.calculator`.'
+                return (
+                    f'chain `{name}` has an md step without a calculator: name one in the step or as `md.calculator`.'
+                )
     return None
 
 
@@ -48,7 +50,9 @@ class PerturbAndSampleWorkChain(WorkChain):
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='What every chain starts from.')
+        spec.input_namespace(
+            'structures', valid_type=orm.StructureData, dynamic=True, help='What every chain starts from.'
+        )
         spec.input_namespace(
             'chains',
             valid_type=orm.List,
@@ -71,7 +75,9 @@ class PerturbAndSampleWorkChain(WorkChain):
             namespace_options={'required': False, 'populate_defaults': False, 'help': 'How md steps run.'},
         )
         spec.inputs['md']['calculator'].required = False
-        spec.inputs['md']['calculator'].validator = lambda node, _: validate_calculator(node) if node is not None else None
+        spec.inputs['md']['calculator'].validator = lambda node, _: (
+            validate_calculator(node) if node is not None else None
+        )
         spec.inputs.validator = validate_inputs
         spec.outline(
             cls.setup,
@@ -79,7 +85,9 @@ class PerturbAndSampleWorkChain(WorkChain):
             cls.results,
         )
         spec.output_namespace('frames', valid_type=FrameData, dynamic=True, help='The frames, by chain and number.')
-        spec.output_namespace('rejected', valid_type=orm.Dict, dynamic=True, help='Draws rejected, by reason, by chain.')
+        spec.output_namespace(
+            'rejected', valid_type=orm.Dict, dynamic=True, help='Draws rejected, by reason, by chain.'
+        )
         spec.exit_code(401, 'ERROR_STEP_FAILED', message='Chain `{chain}` could not go on: {message}')
 
     def setup(self) -> None:

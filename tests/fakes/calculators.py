@@ -17,14 +17,15 @@ class Springs(Calculator):
     """Independent harmonic springs that pull every atom to where the first structure had it.
 
     :param stiffness: spring constant in eV/Å².
+    :param spread: relative growth of the spring constant from atom to atom.
     :param log: file that gets a line each time a calculator is made.
     """
 
     implemented_properties = ['energy', 'forces', 'stress']
 
-    def __init__(self, stiffness: float = 10.0, log: str | None = None) -> None:
+    def __init__(self, stiffness: float = 10.0, spread: float = 0.0, log: str | None = None) -> None:
         super().__init__()
-        self.stiffness = stiffness
+        self.stiffness, self.spread = stiffness, spread
         self.home: np.ndarray | None = None
         if log:
             with open(log, 'a') as file:
@@ -38,9 +39,10 @@ class Springs(Calculator):
         if self.home is None or len(self.home) != len(atoms):
             self.home = atoms.positions.copy()
         moved = atoms.positions - self.home
+        stiffness = self.stiffness * (1 + self.spread * np.arange(len(atoms))[:, None])
         self.results = {
-            'energy': 0.5 * self.stiffness * float((moved**2).sum()),
-            'forces': -self.stiffness * moved,
+            'energy': 0.5 * float((stiffness * moved**2).sum()),
+            'forces': -stiffness * moved,
             'stress': np.zeros(6),
         }
 
@@ -139,7 +141,9 @@ class Crystal(Springs):
         tension = self.volume * self.bulk * np.einsum('a,ai,aj->ij', strain, axes, axes)
         virial = self.stiffness * moved.T @ moved + tension
         stress = virial / atoms.get_volume()
-        energy = 0.5 * self.stiffness * float((moved**2).sum()) + 0.5 * self.volume * self.bulk * float((strain**2).sum())
+        energy = 0.5 * self.stiffness * float((moved**2).sum()) + 0.5 * self.volume * self.bulk * float(
+            (strain**2).sum()
+        )
         self.results = {
             'energy': energy,
             'forces': forces,

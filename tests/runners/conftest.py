@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -21,7 +22,8 @@ from ase.io import write
 ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / 'aiida_mlip_al' / 'runners'
 TESTS = ROOT / 'tests'
-sys.path.insert(0, str(TESTS))
+sys.path[:0] = [str(TESTS), str(RUNNERS)]
+TASKS = {'label': 'label', 'md': 'simulate', 'explore': 'explore', 'evaluate': 'evaluate'}
 
 
 class Job:
@@ -52,6 +54,22 @@ class Job:
         output, _ = process.communicate(timeout=250)
         return {**self.status(name), 'exit_code': process.returncode, 'output': output}
 
+    def run_here(self, name: str, config: dict[str, Any], structures: Sequence[Atoms] | None = None) -> dict[str, Any]:
+        """Do what `run` does inside this process, which spares the imports; the output is not caught."""
+        self.prepare(name, config, structures)
+        task = getattr(importlib.import_module(name), TASKS[name])
+        handler, folder, arguments = signal.getsignal(signal.SIGTERM), Path.cwd(), sys.argv
+        os.chdir(self.folder)
+        sys.argv = [f'{name}.py', f'{name}.json']
+        try:
+            with pytest.raises(SystemExit) as end:
+                importlib.import_module('status').run(task)
+        finally:
+            os.chdir(folder)
+            sys.argv = arguments
+            signal.signal(signal.SIGTERM, handler)
+        return {**self.status(name), 'exit_code': end.value.code}
+
     def status(self, name: str) -> dict[str, Any]:
         """Return the status file."""
         return json.loads((self.folder / f'{name}.status.json').read_text())
@@ -65,6 +83,14 @@ class Job:
             time.sleep(0.01)
         process.send_signal(signum)
         return process.communicate(timeout=60)[0]
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """Undo what a float32 committee sets for the whole process."""
+    yield
+    if 'torch' in sys.modules:
+        sys.modules['torch'].set_default_dtype(sys.modules['torch'].float64)
 
 
 @pytest.fixture
@@ -96,4 +122,6 @@ def committee_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     from helpers.tiny_mace import write_committee
 
     energies = {'H': -13.6, 'C': -1030.0, 'O': -2040.0}
-    return write_committee(tmp_path_factory.mktemp('committee'), ['H', 'C', 'O'], 3, atomic_energies=energies, scale=1.0)
+    return write_committee(
+        tmp_path_factory.mktemp('committee'), ['H', 'C', 'O'], 3, atomic_energies=energies, scale=1.0
+    )

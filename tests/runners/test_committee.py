@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.stress import full_3x3_to_voigt_6_stress
 
-RUNNERS = Path(__file__).parents[2] / 'aiida_mlip_al' / 'runners'
-
 
 @pytest.fixture(scope='module', autouse=True)
-def runners_on_the_path():
-    sys.path.insert(0, str(RUNNERS))
-    yield
-    sys.path.remove(str(RUNNERS))
+def without_compiling():
+    import torch
+
+    with torch.jit.optimized_execution(False):  # compiling costs mace's own calculator a second for each shape
+        yield
 
 
 @pytest.fixture(scope='module')
-def committee(committee_files, runners_on_the_path):
+def committee(committee_files):
     from committee import Committee
 
     return Committee(committee_files, 'float64')
@@ -70,7 +66,9 @@ def test_descriptors_equal_mace_calculator(committee, committee_files, structure
     assert committee.elements == [1, 6, 8]
     for atoms, descriptor in zip(structures, descriptors, strict=True):
         features = reference.get_descriptors(atoms)
-        blocks = [features[atoms.numbers == z].mean(axis=0) if z in atoms.numbers else 0 * features[0] for z in (1, 6, 8)]
+        blocks = [
+            features[atoms.numbers == z].mean(axis=0) if z in atoms.numbers else 0 * features[0] for z in (1, 6, 8)
+        ]
         assert descriptor == pytest.approx(np.concatenate(blocks), abs=1e-12)
     assert descriptors.shape == (6, 3 * 2 * 8)
 
@@ -98,14 +96,9 @@ def test_members_may_be_chosen(committee, structures) -> None:
 
 
 def test_float32_keeps_the_digits_of_large_energies(committee, committee_files, structures) -> None:
-    import torch
     from committee import Committee
 
-    single = Committee(committee_files, 'float32')
-    try:
-        energies = single.predict(structures).energies
-    finally:
-        torch.set_default_dtype(torch.float64)
+    energies = Committee(committee_files, 'float32').predict(structures).energies
     exact = committee.predict(structures).energies
     assert np.abs(exact[:, 1]).max() > 8000
     assert energies == pytest.approx(exact, abs=2e-5)  # float32 resolves 5e-4 at 8000 eV
@@ -167,4 +160,3 @@ def test_models_that_do_not_fit(tmp_path, committee_files) -> None:
         Committee([tmp_path / 'garbage.model'])
     with pytest.raises(ValueError, match='do not know Si'):
         Committee(committee_files).check_elements([bulk('Si')])
-    torch.set_default_dtype(torch.float64)

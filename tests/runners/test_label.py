@@ -55,7 +55,9 @@ def test_ethanol_with_xtb(job, ethanol: Atoms) -> None:
         frame.calc = TBLite(**arguments)
         assert label.info['index'] == index
         assert label.info['REF_energy'] == pytest.approx(frame.get_potential_energy(), abs=1e-5)
-        assert label.arrays['REF_forces'] == pytest.approx(frame.get_forces(), abs=2e-4)  # xTB starts from the last density
+        assert label.arrays['REF_forces'] == pytest.approx(
+            frame.get_forces(), abs=2e-4
+        )  # xTB starts from the last density
         assert 'REF_stress' not in label.info
     assert [(line['index'], line['status'], line['reason']) for line in report_of(job)] == [
         (index, 'labelled', None) for index in range(3)
@@ -67,8 +69,8 @@ def test_stress_only_for_structures_that_are_periodic_in_three_directions(job) -
     crystal.rattle(0.1, seed=1)
     slab = crystal.copy()
     slab.pbc = (True, True, False)
-    status = job.run('label', {'calculator': 'ase.calculators.emt:EMT'}, [crystal, slab])
-    assert status['finished'], status['output']
+    status = job.run_here('label', {'calculator': 'ase.calculators.emt:EMT'}, [crystal, slab])
+    assert status['finished'], status['error']
     first, second = read_frames(job.folder / 'labels.extxyz')
     crystal.calc = EMT()
     assert first.info['REF_stress'] == pytest.approx(crystal.get_stress(), abs=1e-8)
@@ -115,25 +117,25 @@ def test_every_trouble_is_recorded_and_the_batch_goes_on(job, ethanol: Atoms) ->
 
 def test_own_periodic_image_counts_as_too_close(job) -> None:
     flat = Atoms('Cu', cell=[1.0, 5.0, 5.0], pbc=True)
-    status = job.run('label', {'calculator': FAKE, 'min_distance_fraction': 0.5}, [flat])
+    status = job.run_here('label', {'calculator': FAKE, 'min_distance_fraction': 0.5}, [flat])
     assert status['reasons'] == {'too_close': 1}
 
 
 def test_the_calculator_is_kept_and_made_anew_after_an_exception(job, ethanol: Atoms) -> None:
     config = {'calculator': FAKE, 'arguments': {'log': 'made.log'}}
-    job.run('label', config, troubled(ethanol, [None, None, 'raises', None, None]))
+    job.run_here('label', config, troubled(ethanol, [None, None, 'raises', None, None]))
     assert len((job.folder / 'made.log').read_text().split()) == 2
 
 
 def test_energy_is_the_one_that_forces_derive_from(job, ethanol: Atoms) -> None:
-    job.run('label', {'calculator': 'fakes.calculators:FreeEnergy'}, [ethanol])
+    job.run_here('label', {'calculator': 'fakes.calculators:FreeEnergy'}, [ethanol])
     assert read_frames(job.folder / 'labels.extxyz')[0].info['REF_energy'] == pytest.approx(-1.0)
 
 
 def test_old_labels_are_replaced_and_other_info_is_kept(job, ethanol: Atoms) -> None:
     ethanol.info.update(REF_energy=99.0, REF_stress=np.ones(6), split='test')
     ethanol.arrays['REF_forces'] = np.ones((9, 3))
-    job.run('label', {'calculator': FAKE}, [ethanol])
+    job.run_here('label', {'calculator': FAKE}, [ethanol])
     label = read_frames(job.folder / 'labels.extxyz')[0]
     assert label.info['REF_energy'] == 0
     assert not label.arrays['REF_forces'].any()
@@ -196,11 +198,11 @@ def test_sigterm_ends_cleanly(job, ethanol: Atoms) -> None:
     ],
 )
 def test_bad_input_ends_with_one_sentence(job, ethanol: Atoms, config: dict[str, Any], message: str) -> None:
-    status = job.run('label', config, [ethanol])
+    status = job.run_here('label', config, [ethanol])
     assert (status['exit_code'], status['finished']) == (1, False)
     assert message in status['error']
 
 
 def test_missing_structures(job) -> None:
-    status = job.run('label', {'calculator': FAKE})
-    assert status['error'] == 'structures.extxyz cannot be read: No such file or directory.'
+    status = job.run_here('label', {'calculator': FAKE})
+    assert status['error'] == 'structures.extxyz does not exist.'

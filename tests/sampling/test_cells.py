@@ -42,6 +42,13 @@ def test_repetitions_of_an_orthorhombic_cell() -> None:
     assert minimal_repetitions(cell, ALL, 3.0) == (1, 1, 1)
 
 
+def test_equal_sizes_go_to_the_larger_image_distance() -> None:
+    cell = np.array([[5, -1, -1], [-1, 5, -2], [-2, 0, 5]])
+    images = [shortest_lattice_vector(cell * np.array(n)[:, None], ALL) for n in [(1, 1, 2), (1, 2, 1), (2, 1, 1)]]
+    np.testing.assert_allclose(images, [5.196, 5.099, 5.385], atol=1e-3)
+    assert minimal_repetitions(cell, ALL, 5.0) == (2, 1, 1)
+
+
 @pytest.mark.parametrize('number', range(5))
 def test_repetitions_are_enough_and_none_can_be_left_out(number: int) -> None:
     cell = np.eye(3) * 3 + np.random.default_rng(number).uniform(-1.5, 1.5, (3, 3))
@@ -94,3 +101,10 @@ def test_strain_moves_atoms_with_the_cell_and_leaves_the_source_alone() -> None:
     np.testing.assert_allclose(frame.cell.array, atoms.cell.array @ deformation, atol=1e-14)
     np.testing.assert_allclose(frame.get_scaled_positions(), atoms.get_scaled_positions(), atol=1e-12)
     assert atoms == bulk('NaCl', 'rocksalt', a=5.6)
+
+
+def test_vacuum_vector_is_kept_to_the_bit_even_if_not_quite_perpendicular() -> None:
+    atoms = Atoms('H', cell=[[3, 0, 0], [0, 3, 0], [1e-7, 0, 20]], pbc=PLANE)
+    frame, _ = strained(atoms, 0.1 * periodic_projector(atoms, PLANE, 'x'), PLANE)
+    np.testing.assert_array_equal(frame.cell.array[2], atoms.cell.array[2])
+    np.testing.assert_allclose(frame.cell.lengths(), [3.3, 3.3, 20])

@@ -20,6 +20,7 @@ from aiida_mlip_al.sampling import (
     step_seeds,
     validate_steps,
 )
+from aiida_mlip_al.sampling.base import stream_seed
 
 Steps = list[dict[str, Any]]
 
@@ -132,6 +133,15 @@ def test_repeated_step_has_other_random_numbers() -> None:
 
 def test_inserted_step_leaves_other_seeds_alone() -> None:
     assert step_seeds([{'supercell': {}}, {'md': {}}, {'rattle': {}}, {'md': {}}], 9)[:3] == [9, 9, 9]
+
+
+def test_streams_differ_by_seed_name_and_every_index() -> None:
+    seeds = [
+        stream_seed(*key) for key in [(1, 'a'), (2, 'a'), (1, 'b'), (1, 'a', 1), (1, 'a', 1, 0, 2), (1, 'a', 0, 1, 2)]
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert stream_seed(1, 'a', 1) == seeds[3]
+    assert all(0 <= seed < 2**32 for seed in seeds)
 
 
 def test_isolated_atoms_are_added() -> None:

@@ -1,0 +1,145 @@
+"""`aiida-mlip-al dataset` and `verdi data mlip-al-dataset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import with_profile
+
+
+@click.group()
+def dataset() -> None:
+    """List, show, import and export labelled frames."""
+
+
+@dataset.command('list')
+@with_profile
+def list_datasets() -> None:
+    """List all datasets, newest first."""
+    from aiida import orm
+
+    from aiida_mlip_al.data import DatasetData
+
+    builder = orm.QueryBuilder().append(DatasetData, project=['*']).order_by({DatasetData: {'id': 'desc'}})
+    rows = [
+        [
+            str(node.pk),
+            str(node.n_frames),
+            ', '.join(f'{count} {split}' for split, count in node.splits.items() if count),
+            ' '.join(node.elements),
+            node.theory,
+            node.label,
+        ]
+        for node in builder.all(flat=True)
+    ]
+    print_table(['PK', 'frames', 'splits', 'elements', 'theory', 'label'], rows)
+
+
+@dataset.command('show')
+@click.argument('identifier', metavar='PK')
+@with_profile
+def show_dataset(identifier: str) -> None:
+    """Show what the dataset PK holds and what made it."""
+    node = _load(identifier)
+    print_attributes(node)
+
+
+@dataset.command('export')
+@click.argument('identifiers', metavar='PK...', nargs=-1, required=True)
+@click.option(
+    '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default='dataset.xyz', show_default=True
+)
+@click.option(
+    '--split', type=click.Choice(['train', 'validation', 'test']), multiple=True, help='Only these frames; repeat.'
+)
+@with_profile
+def export_dataset(identifiers: tuple[str, ...], output: Path, split: tuple[str, ...]) -> None:
+    """Write datasets, or all datasets of a run, as one extended XYZ file."""
+    from aiida import orm
+
+    from aiida_mlip_al.data.dataset import check_same_theory
+    from aiida_mlip_al.data.extxyz import dump_frames
+    from aiida_mlip_al.workflows.builder import load_typed
+
+    nodes = []
+    for identifier in identifiers:
+        node = load_typed(identifier, (orm.SinglefileData, orm.WorkChainNode), 'dataset or run')
+        is_run = isinstance(node, orm.WorkChainNode)
+        nodes += [shard for _, shard in sorted(node.outputs.datasets.items())] if is_run else [_load(identifier)]
+    check_same_theory({f'Dataset {node.pk}': node for node in nodes})
+    frames = [frame for node in nodes for frame in node.iterate(*split)]
+    if not frames:
+        raise click.ClickException('There is no such frame.')
+    output.write_bytes(dump_frames(frames))
+    click.echo(f'{len(frames)} frames written to {output}')
+
+
+@dataset.command('import')
+@click.argument('path', type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option('--theory', required=True, help='Level of theory; datasets of different levels are never mixed.')
+@click.option(
+    '--energy-key', help="Name of the energy in the comment line; by default REF_energy or a calculator's result."
+)
+@click.option('--forces-key', help='Name of the per-atom forces.')
+@click.option('--stress-key', help='Name of the stress.')
+@click.option(
+    '--split', type=click.Choice(['train', 'validation', 'test']), help='Split of all frames; else each keeps its own.'
+)
+@click.option('--label', default='', help='Name of the node.')
+@with_profile
+def import_dataset(
+    path: Path,
+    theory: str,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
+    split: str | None,
+    label: str,
+) -> None:
+    """Import labelled frames from any trajectory file that ASE reads: eV, eV/Å, eV/Å³."""
+    from aiida_mlip_al.data import DatasetData
+
+    given = {'energy': energy_key, 'forces': forces_key, 'stress': stress_key}
+    keys = {quantity: key for quantity, key in given.items() if key}
+    try:
+        node = DatasetData.from_file(path, theory, keys=keys, split=split)
+    except Exception as error:
+        raise click.ClickException(str(error)) from error
+    node.label = label or path.name
+    node.store()
+    click.echo(f'{node.n_frames} frames imported as dataset {node.pk}')
+
+
+def _load(identifier: str) -> Any:
+    from aiida_mlip_al.data import DatasetData
+    from aiida_mlip_al.workflows.builder import load_typed
+
+    return load_typed(identifier, DatasetData, 'dataset')
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table, or say that there is nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        click.echo('There is none yet.')
+        return
+    table = Table(box=None, padding=(0, 2), header_style='dim')
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def print_attributes(node: Any) -> None:
+    """Print a node's attributes and its creator."""
+    rows = [[key, str(value)] for key, value in sorted(node.base.attributes.all.items())]
+    creator = node.creator
+    made_by = 'given by the user' if creator is None else f'{creator.process_label} <{creator.pk}>'
+    rows = [['PK', str(node.pk)], ['UUID', node.uuid], ['made by', made_by], *rows]
+    print_table(['', ''], rows)

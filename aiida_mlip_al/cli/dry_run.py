@@ -1,0 +1,121 @@
+"""What `aiida-mlip-al launch --dry-run` prints: the jobs to come, the settings in force and their origin, the cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiida_mlip_al.config import RunConfig, make_config
+from aiida_mlip_al.config.load import origins, read_yaml
+from aiida_mlip_al.sampling import parse_steps
+from aiida_mlip_al.sampling.md import MdStep
+
+
+class Stage(NamedTuple):
+    """A stage of the plan."""
+
+    name: str
+    jobs: str
+    work: str
+
+
+def show_plan(path: Path, earlier: str | None, console: Any) -> None:
+    """Print the plan of a run after checking all its inputs as `launch` does; nothing is submitted or stored.
+
+    :raises ConfigError: one sentence on the first mistake.
+    """
+    from rich.table import Table
+
+    from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
+    from aiida_mlip_al.workflows.builder import make_builder
+
+    from .launch import run_inputs
+
+    values = read_yaml(path)
+    config = make_config(values)
+    inputs = run_inputs(path, earlier)
+    make_builder(ActiveLearningWorkChain, inputs)
+
+    table = Table(title='jobs to come', title_justify='left', box=None, padding=(0, 2), header_style='dim')
+    for column in ('stage', 'jobs', 'work'):
+        table.add_column(column)
+    for stage in plan(config, len(inputs['structures']), seeds='seeding' in inputs):
+        table.add_row(*stage)
+    console.print(table)
+
+    table = Table(title='settings in force', title_justify='left', box=None, padding=(0, 2), header_style='dim')
+    for column in ('key', 'value', 'origin'):
+        table.add_column(column, overflow='fold')
+    for key, value, origin in origins(values):
+        table.add_row(key, str(value), f'protocol {config.protocol}' if origin == 'protocol' else origin)
+    console.print(table)
+    console.print('Nothing was submitted.')
+
+
+def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage]:
+    """Return the stages with the number of their jobs and what these will do at most.
+
+    :param n_structures: structures given.
+    :param seeds: whether the run begins with seeding.
+    """
+    ase, mace, explore, iterations = (
+        config.labels.ase,
+        config.train.mace,
+        config.explore.ase,
+        config.stop.max_iterations,
+    )
+    stages = []
+    for name, chains in (('seed', config.seed if seeds else None), ('test', config.test if seeds else None)):
+        if chains:
+            counts = [chain_frames(chain, n_structures) for chain in chains.values()]
+            n_frames, steps, jobs = (sum(column) for column in zip(*counts, strict=True))
+            batches = math.ceil(n_frames / ase.batch_size) if n_frames else 0
+            work = f'{n_frames} frames' + (f', {steps} MD steps' if steps else '')
+            stages.append(Stage(name, f'{jobs} md, {batches} label', f'{work}, {n_frames} labels'))
+    warm = (mace.warm_start or {}).get('gradient_steps', mace.gradient_steps)
+    later = f', then {warm} each' if iterations > 1 else ''
+    stages.append(
+        Stage(
+            'train',
+            f'{mace.members} in each of up to {iterations} iterations',
+            f'{mace.gradient_steps} optimiser steps for each member at first{later}',
+        )
+    )
+    n_jobs = math.ceil(explore.walkers / explore.walkers_per_job)
+    stages.append(
+        Stage('explore', f'{n_jobs} in each iteration', f'{explore.walkers} walkers of {explore.steps} MD steps')
+    )
+    stages.append(Stage('evaluate', '1 in each iteration, 1 at the end', 'the committee on all labelled frames'))
+    per_round = math.ceil(config.select.max_labels / ase.batch_size)
+    stages.append(Stage('label', f'{per_round} in each iteration', f'up to {config.select.max_labels} labels'))
+    final = mace.final.get('gradient_steps', mace.gradient_steps)
+    stages.append(Stage('final', f'{mace.members}', f'{final} optimiser steps for each member'))
+    labels = config.stop.max_labels
+    training = mace.members * (mace.gradient_steps + warm * (iterations - 1) + final)
+    stages.append(
+        Stage(
+            'at most',
+            '',
+            f'{f"{labels} labels (test frames not counted), " if labels else ""}{training} optimiser steps, '
+            f'{iterations * explore.walkers * explore.steps} MD steps with the committee',
+        )
+    )
+    return stages
+
+
+def chain_frames(chain: list[dict[str, Any]], n_structures: int) -> tuple[int, int, int]:
+    """Return the frames, the MD steps and the MD jobs that a chain of seeding steps makes."""
+    frames, md_steps, jobs = n_structures, 0, 0
+    for _, parameters in parse_steps(chain):
+        if isinstance(parameters, MdStep):
+            walkers = (
+                frames * len(parameters.temperatures) * len(parameters.pressures) * parameters.walkers_per_structure
+            )
+            md_steps += walkers * (parameters.equilibration + parameters.steps)
+            frames = walkers * (parameters.steps // parameters.every)
+            frames = min(frames, parameters.frames) if parameters.frames is not None else frames
+            jobs += 1
+        else:
+            frames *= getattr(parameters, 'copies', len(getattr(parameters, 'factors', [None])))
+    return frames, md_steps, jobs

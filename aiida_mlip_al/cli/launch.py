@@ -1,0 +1,96 @@
+"""`aiida-mlip-al launch`: submit a run from an input file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import load_run, with_profile
+
+CONFIG = click.argument('config', type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.command()
+@CONFIG
+@click.option('--dry-run', is_flag=True, help='Say what would be done and with which settings, and submit nothing.')
+@click.option('--wait', is_flag=True, help='Watch the run until it ends.')
+@click.option('--continue', 'earlier', metavar='PK', help='Begin with the datasets and the committee of this run.')
+@click.option(
+    '--cache/--no-cache', default=False, show_default=True, help='Reuse results of equal jobs of earlier runs.'
+)
+@with_profile
+def launch(config: Path, dry_run: bool, wait: bool, earlier: str | None, cache: bool) -> None:
+    """Submit the run that the input file CONFIG describes."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if dry_run:
+        from .dry_run import show_plan
+
+        show_plan(config, earlier, console)
+        return
+    node = submit_run(config, earlier=earlier, cache=cache)
+    console.print(f'submitted as process [bold]{node.pk}[/]; watch it with `aiida-mlip-al status {node.pk} --watch`')
+    if wait:
+        from .follow import follow
+        from .status import print_summary
+
+        if follow(node, console):
+            print_summary(node, console)
+            if not node.is_finished_ok:
+                raise click.exceptions.Exit(1)
+
+
+def run_inputs(path: Path, earlier: str | None = None) -> dict[str, Any]:
+    """Return the inputs of the run that a file describes.
+
+    :param earlier: PK or UUID of a run to continue from.
+    :raises ConfigError: one sentence on the first mistake.
+    """
+    from aiida_mlip_al.config import load_config
+    from aiida_mlip_al.workflows.builder import Inputs, continue_from
+
+    inputs = Inputs(load_config(path), path.parent).run()
+    return continue_from(inputs, load_run(earlier)) if earlier else inputs
+
+
+def submit_run(path: Path, earlier: str | None = None, cache: bool = False) -> Any:
+    """Submit the run that a file describes and return its node."""
+    from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
+
+    return submit(ActiveLearningWorkChain, run_inputs(path, earlier), cache)
+
+
+def submit(process: Any, inputs: dict[str, Any], cache: bool = False) -> Any:
+    """Submit a process to the daemon.
+
+    :param cache: let every calculation of the profile be taken from the cache from now on.
+    :raises click.ClickException: if there is no daemon.
+    """
+    from aiida.engine import submit as submit_process
+    from aiida.engine.daemon.client import get_daemon_client
+
+    from aiida_mlip_al.workflows.builder import make_builder
+
+    if not get_daemon_client().is_daemon_running:
+        raise click.ClickException('The daemon is not running: start it with `verdi daemon start`.')
+    if cache:
+        enable_cache()
+    return submit_process(make_builder(process, inputs))
+
+
+def enable_cache() -> None:
+    """Turn caching on for this package's calculations, in the profile, so that the daemon sees it too."""
+    from aiida.engine.daemon.client import get_daemon_client
+    from aiida.manage.configuration import get_config, get_profile
+
+    config, profile = get_config(), get_profile()
+    assert profile is not None
+    pattern = 'aiida.calculations:mlip_al.*'
+    enabled = list(config.get_option('caching.enabled_for', scope=profile.name) or [])
+    if pattern not in enabled:
+        config.set_option('caching.enabled_for', [*enabled, pattern], scope=profile.name)
+        config.store()
+        get_daemon_client().restart_daemon()

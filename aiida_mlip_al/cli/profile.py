@@ -1,0 +1,96 @@
+"""The embedded default: a profile without services, the local computer, and a code that is this Python."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def ensure_profile(name: str) -> bool:
+    """Create a profile on SQLite and the ZeroMQ broker if there is none of this name; return whether it was created.
+
+    Other profiles, and which one is the default, stay as they are.
+    """
+    from aiida.manage.configuration import create_profile, get_config
+    from aiida.plugins import BrokerFactory
+
+    config = get_config(create=True)
+    if name in config.profile_names:
+        return False
+    default = config.default_profile_name
+    create_profile(
+        config,
+        name=name,
+        email='mlip-al@localhost',
+        storage_backend='core.sqlite_dos',
+        storage_config={'filepath': str(Path(config.dirpath) / 'repository' / name)},
+        broker_backend='core.zeromq',
+        broker_config=BrokerFactory('core.zeromq').get_default_config(),
+    )
+    config.set_option('runner.poll.interval', 1, scope=name)
+    config.set_option('logging.aiida_loglevel', 'REPORT', scope=name)
+    if default is not None and config.default_profile_name != default:
+        config.set_default_profile(default, overwrite=True)
+    config.store()
+    return True
+
+
+def ensure_computer(label: str = 'localhost') -> Any:
+    """Return the local computer, created if it is missing."""
+    from aiida import orm
+    from aiida.common import NotExistent
+    from aiida.manage.configuration import get_config, get_profile
+
+    try:
+        return orm.load_computer(label)
+    except NotExistent:
+        pass
+    profile = get_profile()
+    workdir = Path(get_config().dirpath) / 'scratch' / (profile.name if profile is not None else 'default')
+    computer = orm.Computer(
+        label=label,
+        hostname='localhost',
+        description='This machine',
+        transport_type='core.local',
+        scheduler_type='core.direct',
+        workdir=str(workdir),
+    ).store()
+    computer.configure(safe_interval=0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(1)
+    computer.set_default_mpiprocs_per_machine(1)
+    return computer
+
+
+def ensure_python_code(computer: Any, executable: str | None = None, label: str = 'python') -> Any:
+    """Return the code that is a Python on a computer, created if it is missing or points elsewhere.
+
+    :param executable: the Python; this one if it is not given.
+    """
+    from aiida import orm
+
+    executable = executable or sys.executable
+    builder = orm.QueryBuilder().append(orm.Computer, filters={'id': computer.pk}, tag='computer')
+    builder.append(orm.InstalledCode, with_computer='computer', filters={'label': label})
+    for code in builder.all(flat=True):
+        if code.filepath_executable.as_posix() == executable:
+            return code
+        # An executable that moved (a virtual environment made anew elsewhere) is another code; the old name is kept free.
+        code.label = f'{label}-{code.pk}'
+    return orm.InstalledCode(
+        label=label,
+        description='The Python that runs labels, MACE and MD',
+        computer=computer,
+        filepath_executable=executable,
+    ).store()
+
+
+def ensure_daemon(workers: int = 1) -> bool:
+    """Start the daemon if it is not running; return whether it was started."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    client = get_daemon_client()
+    if client.is_daemon_running:
+        return False
+    client.start_daemon(number_workers=workers)
+    return True

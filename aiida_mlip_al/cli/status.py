@@ -1,0 +1,100 @@
+"""`aiida-mlip-al status` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import load_run, with_profile
+
+
+@click.command()
+@click.argument('run', metavar='PK')
+@click.option('-w', '--watch', is_flag=True, help='Stay until the run ends.')
+@with_profile
+def status(run: str, watch: bool) -> None:
+    """Where the run PK is: iteration, jobs, labels, errors, time."""
+    from rich.console import Console
+
+    from aiida_mlip_al.report.progress import progress
+
+    from .follow import follow, render
+
+    console = Console(highlight=False)
+    node = load_run(run)
+    if watch and not node.is_terminated:
+        if follow(node, console):
+            print_summary(node, console)
+        return
+    console.print(render(progress(node)))
+    if node.is_terminated:
+        print_summary(node, console)
+
+
+@click.command()
+@click.argument('run', metavar='PK')
+@click.option(
+    '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default='report.html', show_default=True
+)
+@with_profile
+def report(run: str, output: Path) -> None:
+    """Write the run PK as one HTML page: learning curve, parity, deviations, fates, cost."""
+    from rich.console import Console
+
+    write_report(load_run(run), output, Console(highlight=False))
+
+
+def write_report(node: Any, output: Path, console: Any) -> None:
+    """Write the HTML page of a run."""
+    from aiida_mlip_al.report.collect import collect
+    from aiida_mlip_al.report.html import render
+
+    output = Path(output)
+    try:
+        output.write_text(render(collect(node)), encoding='utf-8')
+    except OSError as error:
+        raise click.ClickException(f'{output} cannot be written: {error.strerror}.') from error
+    console.print(f'report: [bold]{output.resolve()}[/]')
+
+
+def print_summary(node: Any, console: Any) -> None:
+    """Print what came of a run."""
+    from rich.table import Table
+
+    from aiida_mlip_al.report.collect import collect
+    from aiida_mlip_al.report.words import ending, finding, milli
+
+    run = collect(node)
+    console.print(finding(run))
+    console.print(ending(run))
+    table = Table(box=None, padding=(0, 2), header_style='dim')
+    for column in ('committee', 'labels', 'test force MAE', 'test energy MAE', 'new-label force MAE', 'core-seconds'):
+        table.add_column(column, justify='left' if column == 'committee' else 'right')
+    rows = [(f'iteration {item.number}', item.n_labels, item.test_errors, item) for item in run.iterations]
+    for name, n_labels, errors, item in rows:
+        new = item.new_label_errors
+        table.add_row(
+            name,
+            str(n_labels),
+            '' if errors is None else f'{milli(errors.force_mae)} meV/Å',
+            '' if errors is None else f'{milli(errors.energy_mae)} meV/atom',
+            '' if new is None else f'{milli(new.force_mae)} meV/Å',
+            f'{sum(seconds for stage, seconds in item.core_s.items() if stage != "final"):.0f}',
+        )
+    if run.final is not None and run.final.errors is not None:
+        final = run.final.errors
+        table.add_row(
+            'final',
+            str(run.n_labels),
+            f'{milli(final.force_mae)} meV/Å',
+            f'{milli(final.energy_mae)} meV/atom',
+            '',
+            f'{sum(item.core_s.get("final", 0) for item in run.iterations):.0f}',
+        )
+        for temperature, count, errors in run.final.by_temperature:
+            table.add_row(
+                f'  at {temperature:.0f} K', f'{count} frames', f'{milli(errors.force_mae)} meV/Å', '', '', ''
+            )
+    console.print(table)

@@ -1,0 +1,80 @@
+"""From an input file to a checked configuration, and where each setting came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from .errors import ConfigError, sentence
+from .models import RunConfig
+from .protocols import merge, protocol_values
+
+DEFAULT_PROTOCOL = 'balanced'
+
+
+def make_config(values: dict[str, Any]) -> RunConfig:
+    """Lay values over their protocol and check them.
+
+    :raises ConfigError: one sentence on the first mistake.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError('The input must be keys and values, such as `structures: [ethanol.xyz]`.')
+    protocol = protocol_values(str(values.get('protocol', DEFAULT_PROTOCOL)))
+    selecting = values.get('select')
+    if isinstance(selecting, dict) and selecting.get('lower') is not None and 'tolerance' not in selecting:
+        protocol = merge(protocol, {'select': {'tolerance': None}})
+    try:
+        return RunConfig.model_validate(merge(protocol, values))
+    except ValidationError as error:
+        raise ConfigError(sentence(RunConfig, error)) from None
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read an input file.
+
+    :raises ConfigError: one sentence on the first mistake.
+    """
+    return make_config(read_yaml(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file safely.
+
+    :raises ConfigError: if it cannot be read or is not YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f'{path} cannot be read: {error.strerror}.') from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f'{path} is not valid YAML: {" ".join(str(error).split())}.') from None
+
+
+def origins(values: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Yield every setting in force as (dotted key, value, origin): `file`, `protocol` or `default`.
+
+    :param values: what the input file says.
+    :raises ConfigError: one sentence on the first mistake.
+    """
+    config = make_config(values)
+    given = dict(_flatten(values))
+    protocol = dict(_flatten(protocol_values(config.protocol)))
+    for key, value in _flatten(config.model_dump()):
+        origin = 'file' if _within(key, given) else 'protocol' if _within(key, protocol) else 'default'
+        yield key, value, origin
+
+
+def _within(key: str, keys: dict[str, Any]) -> bool:
+    return any(key == other or key.startswith(f'{other}.') or other.startswith(f'{key}.') for other in keys)
+
+
+def _flatten(values: dict[str, Any], path: str = '') -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f'{path}{key}.')
+        else:
+            yield f'{path}{key}', value

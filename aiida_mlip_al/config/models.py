@@ -1,0 +1,250 @@
+"""What may stand in an input file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from aiida_mlip_al.sampling import SEEDERS, validate_steps
+from aiida_mlip_al.sampling.base import Positive
+from aiida_mlip_al.sampling.steps import JOB_STEPS
+from aiida_mlip_al.sampling.walkers import DynamicsSettings
+from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
+
+from .errors import sentence
+
+STAGES = ('seed', 'label', 'train', 'explore', 'evaluate')
+Chains = dict[str, list[dict[str, Any]]]
+
+
+class Section(BaseModel):
+    """A part of the input file: every unknown key is an error."""
+
+    model_config = ConfigDict(extra='forbid', allow_inf_nan=False, frozen=True)
+
+
+class AseLabels(Section):
+    """Labels by an ASE calculator."""
+
+    calculator: str = Field(
+        pattern=r'^[\w.]+:[\w.]+$', description='import path of an ASE calculator, such as `tblite.ase:TBLite`'
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description='keyword arguments of the calculator')
+    files: list[str] = Field(default_factory=list, description='files that the calculator reads, put into the job')
+    theory: str | None = Field(default=None, description='name of the level of theory, for people')
+    max_force: Positive = Field(default=50.0, description='a label with a larger force is rejected, eV/Å')
+    min_distance_fraction: Positive = Field(
+        default=0.5, description='closer atoms are rejected, as part of the radii sum'
+    )
+    timeout_s: Positive | None = Field(default=None, description='time limit of one structure, s')
+    batch_size: int = Field(default=20, ge=1, description='structures in one job')
+
+
+class Labels(Section):
+    """How structures are labelled."""
+
+    ase: AseLabels = Field(description='the engine that labels, for example `ase: {calculator: tblite.ase:TBLite}`')
+    max_failed_fraction: float = Field(
+        default=0.3, ge=0, le=1, description='the run stops when more structures get no label'
+    )
+    max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
+
+
+class MaceSettings(Section):
+    """One MACE training; the names are mace_run_train's own where it has one."""
+
+    gradient_steps: int = Field(default=1000, ge=1, description='optimiser steps of a training from scratch')
+    final_lr_fraction: float | None = Field(
+        default=None, gt=0, le=1, description='the learning rate decays to this part of `lr`'
+    )
+    stage_two_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description='where stage two starts; left out: never'
+    )
+    bootstrap: float | None = Field(
+        default=None, gt=0, le=1, description='part of the training frames drawn with replacement'
+    )
+    r_max: Positive = Field(default=5.0, description='cutoff radius, Å')
+    num_channels: int = Field(default=32, ge=1, description='channels of the node features')
+    max_L: int = Field(default=0, ge=0, le=3, description='highest order of the equivariant messages')
+    max_ell: int = Field(default=3, ge=0, le=4, description='highest order of the spherical harmonics')
+    correlation: int = Field(default=3, ge=1, le=4, description='body order of the products')
+    num_interactions: int = Field(default=2, ge=1, le=4, description='message-passing layers')
+    num_radial_basis: int = Field(default=8, ge=1, description='radial basis functions')
+    batch_size: int = Field(default=5, ge=1, description='frames of one optimiser step')
+    valid_batch_size: int = Field(default=32, ge=1, description='frames of one validation pass')
+    eval_interval: int = Field(default=1, ge=1, description='epochs between validations')
+    lr: Positive = Field(default=0.01, description='learning rate')
+    loss: Literal['weighted', 'stress', 'universal', 'forces_only', 'huber'] = Field(
+        default='weighted', description='loss function'
+    )
+    energy_weight: float = Field(default=1.0, ge=0, description='weight of the energies')
+    forces_weight: float = Field(default=100.0, ge=0, description='weight of the forces')
+    stress_weight: float | None = Field(
+        default=None, ge=0, description='weight of the stresses; 100 or more to learn them'
+    )
+    ema: bool = Field(default=True, description='average the weights over the steps')
+    ema_decay: float = Field(default=0.99, gt=0, lt=1, description='decay of that average')
+    amsgrad: bool = Field(default=True, description='AMSGrad variant of Adam')
+    weight_decay: float = Field(default=5e-7, ge=0, description='weight decay')
+    clip_grad: float = Field(default=10.0, gt=0, description='gradient clipping')
+    default_dtype: Literal['float32', 'float64'] = Field(default='float64', description='precision of the training')
+    extra: dict[str, Any] = Field(
+        default_factory=dict, description='further arguments of mace_run_train, by its own names'
+    )
+
+
+class MaceTraining(MaceSettings):
+    """A committee of MACE models."""
+
+    members: int = Field(default=4, ge=1, description='models of the committee')
+    min_members: int = Field(default=2, ge=1, description='the committee goes on with at least so many good models')
+    warm_start: dict[str, Any] | None = Field(
+        default=None,
+        description='keys that differ when a member starts from its predecessor; left out: always from scratch',
+    )
+    final: dict[str, Any] = Field(default_factory=dict, description='keys that differ for the final committee')
+    foundation_model: str | None = Field(default=None, description='model file or node (PK, UUID) to fine-tune')
+
+    @field_validator('warm_start', 'final')
+    @classmethod
+    def _changes(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            MaceSettings(**(value or {}))
+        except ValidationError as error:
+            raise ValueError(sentence(MaceSettings, error).rstrip('.')) from None
+        return value
+
+    @model_validator(mode='after')
+    def _enough_members(self) -> MaceTraining:
+        if self.min_members > self.members:
+            raise ValueError(f'min_members ({self.min_members}) exceeds members ({self.members})')
+        return self
+
+    def parameters(self, **changes: Any) -> dict[str, Any]:
+        """Return the training job's parameters: mace_run_train's arguments and the few of our own.
+
+        :param changes: keys that differ; without any, the warm start's are passed on too.
+        """
+        values = {**{key: getattr(self, key) for key in MaceSettings.model_fields}, **changes}
+        extra = values.pop('extra')
+        parameters = {key: value for key, value in values.items() if value is not None}
+        if self.warm_start is not None and not changes:
+            parameters['warm_start'] = self.warm_start
+        return {**parameters, **extra}
+
+
+class Train(Section):
+    """How committees are trained."""
+
+    mace: MaceTraining = Field(default_factory=MaceTraining, description='a committee of MACE models')
+    max_concurrent: int = Field(default=2, ge=1, description='members that train at the same time')
+
+
+class Explore(Section):
+    """How new structures are looked for."""
+
+    ase: DynamicsSettings = Field(default_factory=DynamicsSettings, description='MD with ASE')
+    max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    label: str = Field(default='', max_length=100, description='a name for the run')
+    protocol: str = Field(default='balanced', description='where the numbers come from that the file does not give')
+    structures: list[str] = Field(
+        min_length=1, description='structure files, or nodes by PK or UUID: what the potential is for'
+    )
+    random_seed: int = Field(default=0, ge=0, description='fixes every random choice')
+    datasets: list[str] = Field(default_factory=list, description='DatasetData nodes (PK or UUID) to begin with')
+    seed: Chains | None = Field(
+        default=None, description='chains of seeding steps; null: begin with the datasets alone'
+    )
+    test: Chains | None = Field(
+        default=None, description='chains of steps whose frames are labelled and never trained on'
+    )
+    seed_validation_fraction: float = Field(
+        default=0.15, ge=0, lt=1, description='part of the seeds held out for validation'
+    )
+    labels: Labels
+    train: Train = Field(default_factory=Train)
+    explore: Explore = Field(default_factory=Explore)
+    select: SelectParameters = Field(default_factory=lambda: SelectParameters(tolerance=0.1))
+    stop: StopParameters = Field(default_factory=StopParameters)
+    reference_energies: dict[str, float] | None = Field(
+        default=None, description='isolated-atom energies, eV, by element; left out: fitted'
+    )
+    codes: dict[str, str] = Field(default_factory=dict, description='code of each stage, or of all as `default`')
+    resources: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description='scheduler options of each stage, or of all as `default`'
+    )
+
+    @field_validator('structures', mode='before')
+    @classmethod
+    def _one_structure(cls, value: Any) -> Any:
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+    @field_validator('seed', 'test', mode='before')
+    @classmethod
+    def _chains(cls, value: Any) -> Any:
+        return as_chains(value)
+
+    @field_validator('seed', 'test')
+    @classmethod
+    def _steps(cls, value: Chains | None) -> Chains | None:
+        for name, chain in (value or {}).items():
+            message = validate_steps(chain)
+            if message:
+                raise ValueError(f'chain `{name}`, {message}')
+            if not name.isidentifier():
+                raise ValueError(f'the chain `{name}` needs a name of letters, digits and underscores')
+        return value
+
+    @field_validator('codes', 'resources')
+    @classmethod
+    def _stages(cls, value: dict[str, Any]) -> dict[str, Any]:
+        wrong = sorted(set(value) - {*STAGES, 'default'})
+        if wrong:
+            raise ValueError(f'`{wrong[0]}` is not a stage; stages are default, {", ".join(STAGES)}')
+        return value
+
+    @field_validator('reference_energies')
+    @classmethod
+    def _elements(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        wrong = sorted(set(value or {}) - set(atomic_numbers))
+        if wrong:
+            raise ValueError(f'`{wrong[0]}` is not an element')
+        return value
+
+    @model_validator(mode='after')
+    def _something_to_begin_with(self) -> RunConfig:
+        if not self.seed and not self.datasets:
+            raise ValueError('There is nothing to begin with: give `seed` steps or labelled `datasets`')
+        if self.select.max_labels > (self.stop.max_labels or self.select.max_labels):
+            raise ValueError(
+                f'`select.max_labels` ({self.select.max_labels}, of one iteration) exceeds `stop.max_labels` '
+                f'({self.stop.max_labels}, of the whole run)'
+            )
+        return self
+
+    def code(self, stage: str) -> str:
+        """Return the label of a stage's code."""
+        return self.codes.get(stage, self.codes.get('default', 'python@localhost'))
+
+    def options(self, stage: str) -> dict[str, Any]:
+        """Return a stage's scheduler options."""
+        return {**self.resources.get('default', {}), **self.resources.get(stage, {})}
+
+
+def as_chains(value: Any) -> Any:
+    """Return chains by name from any of the ways to write them: one chain as a list, one as a mapping of steps, or several.
+
+    :param value: `[{rattle: {…}}, {md: {…}}]`, `{rattle: {…}, md: {…}}`, or `{near: [{rattle: {…}}], hot: [{md: {…}}]}`.
+    """
+    if isinstance(value, list):
+        return {'seed': value}
+    if isinstance(value, dict) and value and set(value) <= {*SEEDERS, *JOB_STEPS}:
+        return {'seed': [{name: parameters} for name, parameters in value.items()]}
+    return value

@@ -1,0 +1,320 @@
+"""From the provenance graph to the description of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from aiida import orm
+
+from aiida_mlip_al import __version__
+from aiida_mlip_al.data import DatasetData, ModelData
+
+from .graph import Child, children, core_seconds, failure_of, jobs, wall_seconds
+from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Parity, RunSummary, State
+
+STOP_CLAUSES = {
+    'converged': 'the explored frames were accurate and the errors of new labels below their target',
+    'no_candidates': 'no explored frame was worth a label any more',
+    'max_labels': 'the label budget was spent',
+    'max_iterations': 'the last of the iterations asked for was done',
+}
+
+
+def collect(run: orm.WorkChainNode) -> RunSummary:
+    """Describe a run as far as it has come.
+
+    :param run: an ActiveLearningWorkChain, running or ended.
+    """
+    called = list(children(run))
+    outputs = run.outputs
+    datasets = dict(outputs.datasets.items()) if 'datasets' in outputs else {}
+    iterations = _iterations(run, called)
+    final = _final(run, called, iterations)
+    inputs = run.inputs
+    theory = next((dataset.theory for dataset in datasets.values()), '')
+    summary = RunSummary(
+        label=run.label or 'active learning',
+        pk=run.pk,
+        uuid=run.uuid,
+        state=_state(run),
+        created=run.ctime,
+        exit_status=run.exit_status,
+        message=failure_of(run) or '',
+        stop_reason=STOP_CLAUSES.get(_stop_reason(run)),
+        wall_s=wall_seconds(run),
+        version=__version__,
+        theory=theory,
+        elements=sorted({element for dataset in datasets.values() for element in dataset.elements}),
+        formulas=sorted({node.get_formula() for node in inputs.structures.values()}),
+        targets=_targets(inputs),
+        settings=_settings(inputs),
+        iterations=iterations,
+        final=final,
+        parity=_parity(run, called),
+        models=_models(run),
+        failures=_failures(called),
+        nodes=_nodes(run, datasets),
+    )
+    return summary
+
+
+def _state(run: orm.WorkChainNode) -> State:
+    if run.is_excepted:
+        return 'excepted'
+    if run.is_killed:
+        return 'killed'
+    return 'finished' if run.is_terminated else 'running'
+
+
+def _latest_history(run: orm.WorkChainNode) -> dict[str, Any]:
+    found = {}
+    for output in _iteration_outputs(run).values():
+        if 'history' in output:
+            found = output['history'].get_dict()
+    return found
+
+
+def _stop_reason(run: orm.WorkChainNode) -> str:
+    return str(_latest_history(run).get('stop_reason') or '')
+
+
+def _iteration_outputs(run: orm.WorkChainNode) -> dict[str, Any]:
+    if 'iterations' not in run.outputs:
+        return {}
+    return {name: run.outputs.iterations[name] for name in sorted(run.outputs.iterations)}
+
+
+def errors_from(values: dict[str, Any] | None) -> Errors | None:
+    """Return errors as the evaluation's Dict has them, or None."""
+    if not values:
+        return None
+    return Errors(
+        energy_mae=values['energy_mae'],
+        force_mae=values['force_mae'],
+        force_rmse=values['force_rmse'],
+        stress_mae=values.get('stress_mae'),
+    )
+
+
+def _iterations(run: orm.WorkChainNode, called: list[Child]) -> list[IterationSummary]:
+    rows = {row['iteration']: row for row in _latest_history(run).get('rows', [])}
+    outputs = _iteration_outputs(run)
+    numbers = sorted({child.iteration for child in called if child.iteration > 0})
+    summaries = []
+    for number in numbers:
+        output = outputs.get(f'iteration_{number:02d}', {})
+        row = rows.get(number, {})
+        errors = output['errors'].get_dict() if 'errors' in output else {}
+        n_train = errors.get('train', {}).get('n_frames', 0)
+        n_validation = errors.get('validation', {}).get('n_frames', 0)
+        selection = output['selection'] if 'selection' in output else None
+        new = output['new_labels'] if 'new_labels' in output else None
+        mine = [
+            child for child in called if child.iteration == number or (child.iteration == 0 and number == numbers[0])
+        ]
+        if number == numbers[-1]:
+            mine += [child for child in called if child.iteration == -1]
+        wall, core = _costs(mine)
+        summaries.append(
+            IterationSummary(
+                number=number,
+                n_labels=n_train + n_validation,
+                n_train=n_train,
+                n_validation=n_validation,
+                new_labels=new.n_frames if new is not None else 0,
+                validation_errors=errors_from(errors.get('validation')),
+                test_errors=errors_from(errors.get('test')),
+                new_label_errors=_new_label_errors(row),
+                deviations=_deviations(output),
+                lower=selection.thresholds.get('lower') if selection is not None else None,
+                upper=selection.thresholds.get('upper') if selection is not None else None,
+                level_note=_level_note(selection.thresholds) if selection is not None else '',
+                fates=selection.counts if selection is not None else {},
+                audit=(row['n_audited'], row['n_audit_wrong']) if row.get('n_audited') else None,
+                accurate_fraction=row.get('accurate_fraction'),
+                calibration=np.column_stack([new.max_force_deviation, new.get_array('max_force_error')])
+                if new is not None
+                else None,
+                wall_s=wall,
+                core_s=core,
+                processes={child.stage: child.node.pk for child in mine if child.iteration == number},
+                stopped_walkers={str(reason): count for reason, count in row.get('stops', {}).items()},
+            )
+        )
+    return summaries
+
+
+def _costs(called: list[Child]) -> tuple[dict[str, float], dict[str, float]]:
+    wall: Counter[str] = Counter()
+    core: Counter[str] = Counter()
+    for child in called:
+        wall[child.stage] += wall_seconds(child.node)
+        core[child.stage] += core_seconds(child.node)
+    return dict(wall), {stage: seconds for stage, seconds in core.items() if seconds}
+
+
+def _new_label_errors(row: dict[str, Any]) -> Errors | None:
+    if row.get('new_label_force_mae') is None:
+        return None
+    return Errors(
+        energy_mae=row['new_label_energy_mae'],
+        force_mae=row['new_label_force_mae'],
+        force_rmse=row['new_label_force_rmse'],
+    )
+
+
+def _deviations(output: Any) -> np.ndarray:
+    if 'deviations' not in output:
+        return np.empty(0)
+    return np.concatenate([node.max_force_deviation for _, node in sorted(output['deviations'].items())])
+
+
+def _level_note(thresholds: dict[str, Any]) -> str:
+    if thresholds.get('method') != 'conformal':
+        return 'fixed'
+    pairs = thresholds['n_pairs']
+    short = '' if thresholds.get('guaranteed') else ', too few for the coverage asked'
+    return f'conformal: factor {thresholds["factor"]:.3g} from {pairs} pair{"" if pairs == 1 else "s"}{short}'
+
+
+def _final(run: orm.WorkChainNode, called: list[Child], iterations: list[IterationSummary]) -> FinalSummary | None:
+    if 'final' not in run.outputs or 'errors' not in run.outputs.final:
+        return None
+    errors = run.outputs.final.errors.get_dict()
+    test = errors.get('test')
+    return FinalSummary(
+        n_train=errors.get('train', {}).get('n_frames', 0),
+        n_validation=errors.get('validation', {}).get('n_frames', 0),
+        errors=errors_from(test),
+        first_errors=iterations[0].test_errors if iterations else None,
+        by_temperature=[
+            (item['temperature_K'], item['n_frames'], Errors(**_plain(item)))
+            for item in (test or {}).get('by_temperature', [])
+        ],
+        member_errors=[
+            Errors(
+                energy_mae=item['energy_mae'],
+                force_mae=item['force_mae'],
+                force_rmse=item.get('force_rmse', float('nan')),
+            )
+            for item in (test or {}).get('members', [])
+        ],
+        processes={child.label.removeprefix('final_'): child.node.pk for child in called if child.iteration == -1},
+    )
+
+
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: item.get(key) for key in ('energy_mae', 'force_mae', 'force_rmse')}
+
+
+def _parity(run: orm.WorkChainNode, called: list[Child]) -> Parity | None:
+    evaluations = [
+        child
+        for child in called
+        if child.label.endswith('_evaluate') and child.node.is_finished_ok and 'test' in child.node.outputs.parity
+    ]
+    if not evaluations:
+        return None
+    last = evaluations[-1]
+    node = last.node.outputs.parity.test
+    arrays = {name: node.get_array(name) for name in node.get_arraynames()}
+    return Parity(
+        energy_reference=arrays['energy_reference'],
+        energy_predicted=arrays['energy_predicted'],
+        force_reference=arrays['forces_reference'],
+        force_predicted=arrays['forces_predicted'],
+        stress_reference=arrays.get('stress_reference'),
+        stress_predicted=arrays.get('stress_predicted'),
+        temperature=last.node.outputs.deviations.test.get('temperature_K'),
+        committee='final' if last.iteration == -1 else f'iteration {last.iteration}',
+    )
+
+
+def _models(run: orm.WorkChainNode) -> list[ModelSummary]:
+    models = []
+    for name, output in _iteration_outputs(run).items():
+        if 'committee' in output:
+            number = int(name.removeprefix('iteration_'))
+            models += [_model(f'iteration {number}', *item) for item in sorted(output['committee'].items())]
+    if 'final' in run.outputs and 'committee' in run.outputs.final:
+        models += [_model('final', *item) for item in sorted(run.outputs.final.committee.items())]
+    return models
+
+
+def _model(committee: str, name: str, node: ModelData) -> ModelSummary:
+    attributes = node.base.attributes.all
+    return ModelSummary(
+        name=name,
+        pk=node.pk,
+        committee=committee,
+        seed=attributes.get('seed'),
+        trained_on=attributes.get('trained_on'),
+        epochs=attributes.get('epochs'),
+        energy_mae=node.errors.get('energy_mae'),
+        force_mae=node.errors.get('force_mae'),
+        r_max=attributes.get('r_max'),
+        n_parameters=attributes.get('n_parameters'),
+        elements=node.elements,
+        dtype=attributes.get('dtype', ''),
+    )
+
+
+def _failures(called: list[Child]) -> list[Failure]:
+    failures = []
+    for child in called:
+        for job in jobs(child.node):
+            reason = failure_of(job)
+            if reason:
+                failures.append(Failure(stage=child.stage, pk=job.pk, reason=reason))
+            if child.stage == 'label' and 'report' in job.outputs:
+                for item in job.outputs.report.get_dict().get('rejected', []):
+                    text = f'{item["structure"]}: {item["reason"]}. {item["message"]}'.strip()
+                    failures.append(Failure(stage='label', pk=job.pk, reason=text))
+        if isinstance(child.node, orm.CalcFunctionNode) and (reason := failure_of(child.node)):
+            failures.append(Failure(stage=child.stage, pk=child.node.pk, reason=reason))
+    return failures
+
+
+def _targets(inputs: Any) -> dict[str, float]:
+    stop, select = inputs.stop.get_dict(), inputs.select.get_dict()
+    targets = {
+        'tolerance': select.get('tolerance'),
+        'force_mae': stop.get('target_force_error'),
+        'accurate_fraction': stop.get('accurate_fraction'),
+        'max_labels': stop.get('max_labels'),
+        'max_iterations': stop.get('max_iterations'),
+    }
+    return {name: float(value) for name, value in targets.items() if value is not None}
+
+
+def _settings(inputs: Any) -> dict[str, Any]:
+    """Return every number that was given to the run, by section."""
+    settings: dict[str, Any] = {'random_seed': inputs.seed.value}
+    for namespace in ('seeding', 'test'):
+        if namespace in inputs:
+            settings[namespace] = {name: chain.get_list() for name, chain in inputs[namespace].chains.items()}
+    if 'ase' in inputs.label:
+        settings['labels'] = inputs.label.ase.calculator.get_dict()
+    settings['train'] = {'members': inputs.train.members.value, **inputs.train.mace.train.parameters.get_dict()}
+    if 'final' in inputs:
+        own = settings['train']
+        settings['final'] = {key: value for key, value in inputs.final.get_dict().items() if own.get(key) != value}
+    settings['explore'] = inputs.explore.settings.get_dict()
+    settings['select'] = inputs.select.get_dict()
+    settings['stop'] = inputs.stop.get_dict()
+    return settings
+
+
+def _nodes(run: orm.WorkChainNode, datasets: dict[str, DatasetData]) -> dict[str, int]:
+    nodes = {'run': run.pk}
+    nodes.update({f'dataset {name}': node.pk for name, node in datasets.items()})
+    for name, output in _iteration_outputs(run).items():
+        label = name.replace('_', ' ')
+        for kind in ('selection', 'new_labels', 'errors', 'history'):
+            if kind in output:
+                nodes[f'{label}: {kind.replace("_", " ")}'] = output[kind].pk
+    if 'final' in run.outputs and 'errors' in run.outputs.final:
+        nodes['final: errors'] = run.outputs.final.errors.pk
+    return nodes

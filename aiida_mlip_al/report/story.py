@@ -1,0 +1,153 @@
+"""The way from a node back to the seeds, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+
+from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, LabelData, ModelData, SelectionData
+
+from .words import milli, number
+
+
+def story(node: orm.Data) -> list[str]:
+    """Return one sentence for each step from a node back to what the user gave.
+
+    :param node: a label, structure, model, dataset, deviation, selection or trajectory.
+    """
+    sentences: list[str] = []
+    seen: set[int] = set()
+    current: Any = node
+    while current is not None and current.pk not in seen:
+        seen.add(current.pk)
+        sentence, current = _step(current)
+        sentences.append(sentence)
+    return sentences
+
+
+def _inputs(process: Any, kind: type) -> dict[str, Any]:
+    links = process.base.links.get_incoming(node_class=kind).all() if process is not None else []
+    return {link.link_label: link.node for link in links}
+
+
+def _by(process: Any) -> str:
+    return f'{process.process_label} <{process.pk}>'
+
+
+def _step(node: Any) -> tuple[str, Any]:
+    creator = node.creator
+    if creator is None:
+        return f'{_name(node)} was given by the user.', None
+    for kind, step in STEPS.items():
+        if isinstance(node, kind):
+            return step(node, creator)
+    return f'{_name(node)} was made by {_by(creator)}.', None
+
+
+def _label(node: Any, creator: Any) -> tuple[str, Any]:
+    structures = {**_inputs(creator, FrameData), **_inputs(creator, orm.StructureData)}
+    own = next(
+        (
+            link.link_label.removeprefix('labels__')
+            for link in creator.base.links.get_outgoing().all()
+            if link.node.pk == node.pk
+        ),
+        '',
+    )
+    structure = structures.get(f'structures__{own}')
+    values = node.base.attributes.all
+    text = (
+        f'{_name(node)} is the label of {values["formula"]} with {values["theory"]}: '
+        f'{number(values["energy"], 6)} eV, largest force {number(values["max_force"])} eV/Å; '
+        f'it is a {values["split"]} frame, computed by {_by(creator)}.'
+    )
+    return text, structure
+
+
+def _frame(node: Any, creator: Any) -> tuple[str, Any]:
+    origin = node.origin
+    kind = origin.get('kind')
+    if kind == 'explore':
+        when = f' after {number(origin["time_fs"])} fs' if origin.get('time_fs') is not None else ''
+        hot = f' at {number(origin["temperature_K"])} K' if origin.get('temperature_K') is not None else ''
+        verdict = {'audit': 'to audit an accurate frame'}.get(origin.get('verdict', ''), 'because the models disagreed')
+        text = (
+            f'{_name(node)} ({node.get_formula()}) is frame {origin.get("index")} of {origin.get("trajectory")}, met{hot}{when}; '
+            f'its force deviation was {milli(origin.get("max_force_deviation"))} meV/Å and {_by(creator)} chose it {verdict}.'
+        )
+    elif kind == 'md':
+        text = (
+            f'{_name(node)} ({node.get_formula()}) is frame {origin.get("index")} of an MD at '
+            f'{number(origin.get("temperature_K"))} K, taken by {_by(creator)}.'
+        )
+    else:
+        text = f'{_name(node)} ({node.get_formula()}) was made by the seeding step `{kind}` in {_by(creator)}.'
+    parent = origin.get('parent_uuid')
+    nodes = {
+        **_inputs(creator, orm.TrajectoryData),
+        **_inputs(creator, orm.StructureData),
+        **_inputs(creator, FrameData),
+    }
+    found = next((item for item in nodes.values() if item.uuid == parent), None)
+    return text, found if found is not None else next(iter(nodes.values()), None)
+
+
+def _trajectory(node: Any, creator: Any) -> tuple[str, Any]:
+    models = sorted({item.pk for item in _inputs(creator, ModelData).values()})
+    with_models = f' with the committee {", ".join(f"<{pk}>" for pk in models)}' if models else ''
+    text = f'{_name(node)} is MD of {node.numsteps} recorded frames by {_by(creator)}{with_models}.'
+    label = next((link.link_label for link in creator.base.links.get_outgoing().all() if link.node.pk == node.pk), '')
+    index = int(label.rsplit('_', 1)[1]) if label.rsplit('_', 1)[-1].isdigit() else 0
+    walkers = creator.inputs.walkers.get_list() if 'walkers' in creator.inputs else []
+    start = walkers[index]['structure'] if index < len(walkers) else None
+    structures = {**_inputs(creator, orm.StructureData), **_inputs(creator, FrameData)}
+    return text, structures.get(f'structures__{start}', next(iter(structures.values()), None))
+
+
+def _model(node: Any, creator: Any) -> tuple[str, Any]:
+    values = node.base.attributes.all
+    datasets = _inputs(creator, DatasetData)
+    names = ', '.join(f'{name.removeprefix("datasets__")} <{item.pk}>' for name, item in sorted(datasets.items()))
+    start = _inputs(creator, ModelData)
+    warm = f', starting from model <{next(iter(start.values())).pk}>' if start else ', from scratch'
+    text = (
+        f'{_name(node)} was trained by {_by(creator)} on {values.get("trained_on")} frames ({names}) with seed '
+        f'{values.get("seed")}{warm}.'
+    )
+    return text, max(datasets.values(), key=lambda item: item.pk, default=None)
+
+
+def _dataset(node: Any, creator: Any) -> tuple[str, Any]:
+    text = f'{_name(node)} holds {node.n_frames} frames labelled with {node.theory}, made by {_by(creator)}.'
+    frames = {**_inputs(creator, FrameData), **_inputs(creator, orm.StructureData), **_inputs(creator, DatasetData)}
+    return text, next(iter(frames.values()), None)
+
+
+def _selection(node: Any, creator: Any) -> tuple[str, Any]:
+    counts = ', '.join(f'{count} {verdict}' for verdict, count in node.counts.items() if count)
+    levels = node.thresholds
+    text = f'{_name(node)} judged {node.base.attributes.get("n_frames")} frames by {_by(creator)}: {counts}; '
+    text += f'lower level {milli(levels.get("lower"))} meV/Å ({levels.get("method")}).'
+    return text, next(iter(_inputs(creator, orm.TrajectoryData).values()), None)
+
+
+def _deviation(node: Any, creator: Any) -> tuple[str, Any]:
+    models = _inputs(creator, ModelData)
+    text = f"{_name(node)} is the committee's disagreement on {node.n_frames} frames, from {_by(creator)}."
+    return text, next(iter(models.values()), None)
+
+
+STEPS: dict[type, Any] = {
+    LabelData: _label,
+    FrameData: _frame,
+    orm.TrajectoryData: _trajectory,
+    ModelData: _model,
+    DatasetData: _dataset,
+    SelectionData: _selection,
+    DeviationData: _deviation,
+}
+
+
+def _name(node: Any) -> str:
+    return f'{type(node).__name__} <{node.pk}>'

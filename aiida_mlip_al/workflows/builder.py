@@ -1,0 +1,274 @@
+"""From a checked configuration to the inputs of a work chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common import NotExistent
+from aiida.common.exceptions import MultipleObjectsError
+from aiida.engine import ProcessBuilder
+from ase.io import read
+
+from aiida_mlip_al.config import ConfigError, RunConfig
+from aiida_mlip_al.data import DatasetData, FrameData, ModelData
+
+
+def load_structures(items: Sequence[str], folder: Path) -> dict[str, orm.StructureData]:
+    """Return the structures to learn, by a name that is a valid link label.
+
+    :param items: files that ASE reads (every frame counts), or nodes by PK or UUID.
+    :param folder: where relative paths start.
+    :raises ConfigError: if a file cannot be read or a node is not a structure.
+    """
+    structures: list[orm.StructureData] = []
+    for item in items:
+        path = folder / item
+        if path.exists():
+            structures += [orm.StructureData(ase=plain) for plain in _read_structures(path)]
+        else:
+            structures.append(load_typed(item, (orm.StructureData, FrameData), 'structure', f'file {path}'))
+    return {f'structure_{index:02d}': node for index, node in enumerate(structures)}
+
+
+def _read_structures(path: Path) -> list[Any]:
+    try:
+        frames = read(path, index=':')
+    except Exception as error:
+        raise ConfigError(f'{path} is not a structure file that ASE can read: {error}.') from None
+    if not frames:
+        raise ConfigError(f'{path} holds no structure.')
+    return frames
+
+
+def load_typed(identifier: str, types: type | tuple[type, ...], noun: str, alternative: str = '') -> Any:
+    """Load a node and check what it is.
+
+    :raises ConfigError: if there is no such node, or it is something else.
+    """
+    try:
+        node = orm.load_node(identifier=int(identifier) if str(identifier).isdigit() else identifier)
+    except (NotExistent, MultipleObjectsError, ValueError):
+        also = f' and no {alternative}' if alternative else ''
+        raise ConfigError(f'There is no {noun} node `{identifier}`{also}.') from None
+    if not isinstance(node, types):
+        raise ConfigError(f'Node {identifier} is a {type(node).__name__}, not a {noun}.')
+    return node
+
+
+def load_stage_code(label: str, stage: str) -> orm.AbstractCode:
+    """Load the code of a stage.
+
+    :raises ConfigError: if there is none of that name.
+    """
+    try:
+        return orm.load_code(label)
+    except NotExistent:
+        raise ConfigError(
+            f'The code `{label}` for the stage `{stage}` does not exist: create it with `aiida-mlip-al setup codes`, or name '
+            'another one under `codes`.'
+        ) from None
+    except MultipleObjectsError:
+        raise ConfigError(f'There are several codes `{label}`: name the one for `{stage}` by its PK.') from None
+
+
+def load_model(reference: str, folder: Path) -> ModelData:
+    """Return a model from a file or a node."""
+    path = folder / reference
+    if path.exists():
+        return ModelData.from_path(path, is_foundation=True)
+    return load_typed(reference, ModelData, 'model', f'file {path}')
+
+
+def load_files(paths: Sequence[str], folder: Path) -> dict[str, orm.SinglefileData]:
+    """Return files that a calculator reads, as nodes.
+
+    :raises ConfigError: if a file does not exist.
+    """
+    nodes = {}
+    for index, path in enumerate(paths):
+        if not (folder / path).is_file():
+            raise ConfigError(f"The calculator's file {folder / path} does not exist.")
+        nodes[f'file_{index:02d}'] = orm.SinglefileData(file=(folder / path).resolve())
+    return nodes
+
+
+def check_elements(config: RunConfig, structures: Mapping[str, orm.StructureData]) -> None:
+    """Refuse an element without a reference energy, if reference energies are given at all.
+
+    :raises ConfigError: naming the element.
+    """
+    if config.reference_energies is None:
+        return
+    elements = {symbol for node in structures.values() for symbol in node.get_symbols_set()}
+    missing = sorted(elements - set(config.reference_energies))
+    if missing:
+        raise ConfigError(
+            f'The element {missing[0]} has no reference energy: add it to `reference_energies`, or leave all out to fit them.'
+        )
+
+
+class Inputs:
+    """The inputs of every stage, as a configuration says them.
+
+    :param config: the checked configuration.
+    :param folder: where relative paths start.
+    :raises ConfigError: on whatever can only be seen with files and profile at hand.
+    """
+
+    def __init__(self, config: RunConfig, folder: str | Path = '.') -> None:
+        self.config = config
+        self.folder = Path(folder)
+        self.structures = load_structures(config.structures, self.folder)
+        check_elements(config, self.structures)
+        self.seed = orm.Int(config.random_seed)
+
+    def job(self, stage: str) -> dict[str, Any]:
+        """Return code and scheduler options of a stage."""
+        inputs: dict[str, Any] = {'code': load_stage_code(self.config.code(stage), stage)}
+        resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+        inputs['metadata'] = {'options': {'resources': resources, **self.config.options(stage)}}
+        return inputs
+
+    def calculator(self) -> dict[str, Any]:
+        """Return the label engine's calculator and its files."""
+        ase = self.config.labels.ase
+        settings = ase.model_dump(exclude={'files', 'batch_size'}, exclude_none=True)
+        files = load_files(ase.files, self.folder)
+        return {'calculator': orm.Dict(settings), **({'files': files} if files else {})}
+
+    def label(self) -> dict[str, Any]:
+        """Return the inputs of LabelWorkChain, less the structures."""
+        labels = self.config.labels
+        return {
+            'ase': {**self.job('label'), **self.calculator()},
+            'batch_size': labels.ase.batch_size,
+            'max_concurrent': labels.max_concurrent,
+            'max_failed_fraction': orm.Float(labels.max_failed_fraction),
+        }
+
+    def sample(self, chains: Mapping[str, list[dict[str, Any]]], split: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs of PerturbAndSampleWorkChain, less structures and seed."""
+        inputs: dict[str, Any] = {
+            'chains': {name: orm.List(list(chain)) for name, chain in chains.items()},
+            'split': orm.Dict(split),
+        }
+        if any('md' in step for chain in chains.values() for step in chain):
+            inputs['md'] = {**self.job('seed'), **self.calculator()}
+        return inputs
+
+    def train(self, **changes: Any) -> dict[str, Any]:
+        """Return the inputs of CommitteeTrainWorkChain, less datasets, seed and earlier models."""
+        mace = self.config.train.mace
+        inputs: dict[str, Any] = {
+            'members': orm.Int(mace.members),
+            'min_members': orm.Int(mace.min_members),
+            'max_concurrent': self.config.train.max_concurrent,
+            'mace': {'train': {**self.job('train'), 'parameters': orm.Dict(mace.parameters(**changes))}},
+        }
+        if mace.foundation_model is not None:
+            inputs['foundation_model'] = load_model(mace.foundation_model, self.folder)
+        return inputs
+
+    def explore(self) -> dict[str, Any]:
+        """Return the inputs of ExploreWorkChain, less structures, committee and seed."""
+        settings = self.config.explore.ase.model_dump(exclude_none=True)
+        upper = self.config.select.upper
+        if upper is not None:
+            settings.setdefault('upper', upper)
+        return {
+            'settings': orm.Dict(settings),
+            'ase': self.job('explore'),
+            'max_concurrent': self.config.explore.max_concurrent,
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Return the inputs of ActiveLearningWorkChain."""
+        config = self.config
+        select = config.select.model_dump(exclude_none=True)
+        if config.stop.max_labels is not None:
+            select.setdefault('label_budget', config.stop.max_labels)
+        inputs: dict[str, Any] = {
+            'structures': self.structures,
+            'seed': self.seed,
+            'label': self.label(),
+            'train': self.train(),
+            'explore': self.explore(),
+            'evaluate': {**self.job('evaluate'), 'settings': orm.Dict({'descriptors': True, 'dtype': 'float64'})},
+            'select': orm.Dict(select),
+            'stop': orm.Dict(config.stop.model_dump(exclude_none=True)),
+            'warm_start': orm.Bool(config.train.mace.warm_start is not None),
+            'metadata': {'label': config.label},
+        }
+        if config.train.mace.final:
+            inputs['final'] = orm.Dict(config.train.mace.parameters(**config.train.mace.final))
+        if config.datasets:
+            nodes = [load_typed(item, DatasetData, 'dataset') for item in config.datasets]
+            inputs['datasets'] = {f'given_{index:02d}': node for index, node in enumerate(nodes)}
+        if config.reference_energies is not None:
+            inputs['reference_energies'] = orm.Dict(config.reference_energies)
+        if config.seed:
+            inputs['seeding'] = self.sample(config.seed, {'validation_fraction': config.seed_validation_fraction})
+        if config.test:
+            # Another seed, so that the test frames owe nothing to the random numbers of the training frames.
+            inputs['test'] = {
+                **self.sample(config.test, {'name': 'test'}),
+                'seed': orm.Int(config.random_seed + 1_000_003),
+            }
+        return inputs
+
+
+def continue_from(inputs: dict[str, Any], node: orm.WorkChainNode) -> dict[str, Any]:
+    """Return a run's inputs with the datasets, the committee and the reference energies of an earlier run.
+
+    :param inputs: from :meth:`Inputs.run`.
+    :param node: an ActiveLearningWorkChain, finished or not.
+    :raises ConfigError: if the run left no dataset.
+    """
+    outputs = node.outputs
+    if 'datasets' not in outputs:
+        raise ConfigError(f'Run {node.pk} left no labelled dataset to continue from.')
+    continued = {name: value for name, value in inputs.items() if name not in ('seeding', 'test')}
+    continued['datasets'] = {**dict(outputs.datasets.items()), **inputs.get('datasets', {})}
+    if 'test' in inputs and not any(dataset.splits.get('test') for dataset in continued['datasets'].values()):
+        continued['test'] = inputs['test']
+    committee = last_committee(node)
+    if committee:
+        continued['committee'] = committee
+    energies = _reference_energies(node)
+    if energies is not None:
+        continued['reference_energies'] = energies
+    # Shards of earlier runs keep their names; new iterations are numbered after them.
+    return {**continued, 'datasets': {_earlier(name): shard for name, shard in continued['datasets'].items()}}
+
+
+def _earlier(name: str) -> str:
+    return name if name.startswith(('given_', 'earlier_')) else f'earlier_{name}'
+
+
+def last_committee(node: orm.WorkChainNode) -> dict[str, ModelData]:
+    """Return the newest committee of a run, that of the end or of the last iteration; empty if there is none."""
+    outputs = node.outputs
+    if 'final' in outputs and 'committee' in outputs.final:
+        return dict(outputs.final.committee.items())
+    iterations = dict(outputs.iterations.items()) if 'iterations' in outputs else {}
+    for name in sorted(iterations, reverse=True):
+        if 'committee' in iterations[name]:
+            return dict(iterations[name].committee.items())
+    return {}
+
+
+def _reference_energies(node: orm.WorkChainNode) -> orm.Dict | None:
+    for child in sorted(node.called, key=lambda called: called.pk, reverse=True):
+        if child.process_label == 'CommitteeTrainWorkChain' and 'reference_energies' in child.outputs:
+            return child.outputs.reference_energies
+    return None
+
+
+def make_builder(process: Any, inputs: Mapping[str, Any]) -> ProcessBuilder:
+    """Return a builder filled with nested inputs."""
+    builder = process.get_builder()
+    builder._update(inputs)
+    return builder

@@ -1,0 +1,181 @@
+"""Exploring with a committee."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read
+
+from aiida_mlip_al.runners.frames import read_frames, read_lines
+
+WALKER = {'structure': 0, 'temperature_K': 300.0, 'seed': 1}
+
+
+def base(files: list[Path], **changes: Any) -> dict[str, Any]:
+    dynamics = {'steps': 40, 'timestep_fs': 0.5, 'min_distance_fraction': 0.3}
+    config = {
+        'models': [str(file) for file in files],
+        'dtype': 'float64',
+        'walkers': [WALKER],
+        'check_interval': 10,
+        'dynamics': {**dynamics, **changes.pop('dynamics', {})},
+    }
+    return {**config, **changes}
+
+
+def table(job: Any, number: int = 0) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    *frames, end = read_lines(job.folder / f'walker_{number:02d}.jsonl')
+    return frames, end
+
+
+def test_every_frame_against_mace_calculator(job, committee_files, ethanol: Atoms) -> None:
+    import torch
+    from mace.calculators import MACECalculator
+
+    status = job.run('explore', base(committee_files), [ethanol])
+    assert status['exit_code'] == 0, status['output']
+    assert (status['n_walkers'], set(status['versions']) >= {'torch', 'mace', 'ase'}) == (1, True)
+    lines, end = table(job)
+    assert end == {'end': 'finished', 'step': 40, 'message': ''}
+    frames = read(job.folder / 'walker_00.xyz', ':')
+    assert [line['step'] for line in lines] == [10, 20, 30, 40] == [frame.info['step'] for frame in frames]
+    committee = MACECalculator(model_paths=[str(file) for file in committee_files], default_dtype='float64')
+    lead = MACECalculator(model_paths=[str(committee_files[0])], default_dtype='float64')
+    for frame, line in zip(frames, lines, strict=True):
+        with torch.jit.optimized_execution(False):
+            committee.calculate(frame)
+            features = lead.get_descriptors(frame)
+        energies, forces = committee.results['energy_comm'], committee.results['forces_comm']
+        assert frame.get_forces() == pytest.approx(forces.mean(axis=0), abs=1e-6)
+        assert frame.get_potential_energy() == pytest.approx(energies.mean(), abs=1e-6) == line['energy']
+        per_atom = np.sqrt((np.linalg.norm(forces - forces.mean(axis=0), axis=2) ** 2).mean(axis=0))
+        assert line['max_force_deviation'] == pytest.approx(per_atom.max(), abs=1e-6)
+        assert line['mean_force_deviation'] == pytest.approx(per_atom.mean(), abs=1e-6)
+        assert line['min_force_deviation'] == pytest.approx(per_atom.min(), abs=1e-6)
+        assert line['energy_deviation_per_atom'] == pytest.approx(energies.std() / 9, abs=1e-6)
+        assert line['max_force'] == pytest.approx(np.linalg.norm(forces[0], axis=1).max(), abs=1e-6), (
+            'of the lead model'
+        )
+        expected = [features[frame.numbers == z].mean(axis=0) for z in (1, 6, 8)]
+        assert line['descriptor'] == pytest.approx(np.concatenate(expected), abs=1e-5)
+    assert max(line['max_force_deviation'] for line in lines) > 0.01
+
+
+def test_walkers_together_equal_a_walker_alone(make_job, committee_files, ethanol: Atoms) -> None:
+    water = Atoms('OH2', [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    walkers = [
+        {'structure': 0, 'temperature_K': 300.0, 'seed': 1},
+        {'structure': 1, 'temperature_K': 200.0, 'seed': 2},
+        {'structure': 0, 'temperature_K': [100.0, 400.0], 'seed': 3},
+    ]
+    together = make_job('together')
+    assert together.run_here('explore', base(committee_files, walkers=walkers), [ethanol, water])['finished']
+    for number, walker in enumerate(walkers):
+        alone = make_job(f'alone_{number}')
+        alone.run_here('explore', base(committee_files, walkers=[walker]), [ethanol, water])
+        expected = read(alone.folder / 'walker_00.xyz', ':')
+        found = read(together.folder / f'walker_{number:02d}.xyz', ':')
+        assert len(found) == 4
+        for one, other in zip(found, expected, strict=True):
+            assert one.positions == pytest.approx(other.positions, abs=1e-7)
+            assert one.get_momenta() == pytest.approx(other.get_momenta(), abs=1e-7)
+
+
+def test_equal_seeds_give_equal_files(make_job, committee_files, ethanol: Atoms) -> None:
+    walkers = [WALKER, {**WALKER, 'seed': 5}]
+    config = base(committee_files, walkers=walkers, dtype='float32')
+    folders = []
+    for name in ('one', 'two'):
+        job = make_job(name)
+        job.run_here('explore', config, [ethanol])
+        folders.append(job.folder)
+    for file in ('walker_00.xyz', 'walker_01.xyz', 'walker_00.jsonl', 'walker_01.jsonl'):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
+    assert (folders[0] / 'walker_00.xyz').read_bytes() != (folders[0] / 'walker_01.xyz').read_bytes()
+
+
+def test_one_walker_above_the_upper_level_stops_alone(make_job, committee_files, ethanol: Atoms) -> None:
+    crowded = ethanol.copy()  # compressed: the members disagree more
+    crowded.positions *= 0.8
+    walkers = [{**WALKER, 'structure': 1}, WALKER]
+    free = make_job('free')
+    free.run_here('explore', base(committee_files, walkers=walkers), [ethanol, crowded])
+    first, second = (max(line['max_force_deviation'] for line in table(free, number)[0]) for number in (0, 1))
+    assert first > 1.05 * second, 'the model committee does not tell the two apart'
+    level = (first + second) / 2
+    job = make_job('limited')
+    status = job.run_here(
+        'explore', base(committee_files, walkers=walkers, levels={'upper': level}), [ethanol, crowded]
+    )
+    assert status['finished'], status['error']
+    lines, end = table(job, 0)
+    assert end['end'] == 'upper_level'
+    assert lines[-1]['max_force_deviation'] > level
+    assert lines[-1]['step'] == end['step'] < 40
+    assert all(line['max_force_deviation'] <= level for line in lines[:-1])
+    assert len(read_frames(job.folder / 'walker_00.xyz')) == len(lines)
+    assert table(job, 1)[1]['end'] == 'finished'
+    assert (job.folder / 'walker_01.jsonl').read_text() == (free.folder / 'walker_01.jsonl').read_text()
+
+
+def test_stride_is_recorded_and_every_check_can_stop(job, committee_files, ethanol: Atoms) -> None:
+    config = base(committee_files, check_interval=5, dynamics={'stride': 20}, descriptors=False)
+    job.run_here('explore', config, [ethanol])
+    lines, _ = table(job)
+    assert [line['step'] for line in lines] == [20, 40]
+    assert 'descriptor' not in lines[0]
+    config['levels'] = {'upper': 1e-6}
+    job.run_here('explore', config, [ethanol])
+    lines, end = table(job)
+    assert (end['end'], end['step'], len(lines)) == ('upper_level', 0, 1), 'checked from the start'
+
+
+def test_npt_changes_the_cell(job, committee_files) -> None:
+    crystal = bulk('C', cubic=True)
+    walker = {**WALKER, 'pressure_GPa': 20.0}
+    dynamics = {'ensemble': 'npt', 'taup_fs': 50.0, 'barostat_mask': [True, True, False], 'max_temperature_factor': 50}
+    status = job.run_here('explore', base(committee_files, walkers=[walker], dynamics=dynamics), [crystal])
+    assert status['finished'], status['error']
+    lines, end = table(job)
+    assert end['end'] == 'finished', end
+    change = np.abs(read(job.folder / 'walker_00.xyz', -1).cell.lengths() - crystal.cell.lengths())
+    assert change[:2].min() > 1e-3
+    assert change[2] == 0
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_its_frames(job, committee_files, ethanol: Atoms, signum: signal.Signals) -> None:
+    walkers = [WALKER, {**WALKER, 'seed': 2}]
+    config = base(committee_files[:1], walkers=walkers, dynamics={'steps': 1_000_000}, dtype='float32')
+    job.prepare('explore', config, [ethanol])
+    process = job.start('explore')
+    paths = [job.folder / f'walker_0{number}.xyz' for number in range(2)]
+    job.stop_when(process, lambda: all(path.exists() and len(read_frames(path)) >= 2 for path in paths), signum)
+    assert all(len(read_frames(path)) >= 2 for path in paths)
+    assert all('end' not in line for line in read_lines(job.folder / 'walker_00.jsonl'))
+    if signum == signal.SIGTERM:
+        assert process.returncode == 1
+        assert job.status('explore')['error'] == 'terminated'
+
+
+def test_bad_input_ends_with_one_sentence(job, committee_files, ethanol: Atoms) -> None:
+    files = committee_files[:1]
+    for config, message in [
+        (base(files, dynamics={'stride': 15}), 'must be a multiple of check_interval'),
+        (base([]), 'at least one model'),
+        (base(files, level=1), 'unknown keys: level'),
+        (base([Path('absent.model')]), 'absent.model does not exist'),
+    ]:
+        status = job.run_here('explore', config, [ethanol])
+        assert (status['exit_code'], status['finished']) == (1, False)
+        assert message in status['error']
+    assert 'do not know Si' in job.run_here('explore', base(files), [bulk('Si')])['error']
+    wrong_walker = base(files, walkers=[WALKER], dynamics={'ensemble': 'npt'})
+    assert job.run_here('explore', wrong_walker, [ethanol])['finished']
+    assert 'periodic in three directions' in table(job)[1]['message']
