@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def split_chain(chain: orm.List, seed: orm.Int) -> dict[str, orm.Dict]:
     steps, seeds = chain.get_list(), step_seeds(chain.get_list(), seed.value)
     borders = [0, *(border for position in job_positions(steps) for border in (position, position + 1)), len(steps)]
     segments: list[dict[str, Any]] = []
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in pairwise(borders):
         if start == stop:
             continue
         name = next(iter(steps[start]))

@@ -40,9 +40,10 @@ class DatasetData(SinglefileData):
     def from_ase(cls, frames: Iterable[Atoms], theory: str, theory_hash: str) -> DatasetData:
         """Build an unstored dataset from labelled frames; a frame without a ``split`` goes to ``train``.
 
+        :param frames: read only; results of an attached calculator are not kept.
         :raises ValueError: naming the first frame whose label is missing, misshapen or not finite.
         """
-        frames = list(frames)
+        frames = [frame.copy() for frame in frames]
         if not frames:
             raise ValueError('A dataset needs at least one labelled frame.')
         for index, frame in enumerate(frames):
@@ -76,7 +77,8 @@ class DatasetData(SinglefileData):
         datasets = list(datasets)
         check_same_theory({f'Dataset {index}': dataset for index, dataset in enumerate(datasets)})
         frames = [frame for dataset in datasets for frame in dataset.iterate()]
-        return cls.from_ase(frames, datasets[0].theory, datasets[0].theory_hash)
+        theory, theory_hash = (datasets[0].theory, datasets[0].theory_hash) if datasets else ('', '')
+        return cls.from_ase(frames, theory, theory_hash)
 
     @classmethod
     def from_file(

@@ -79,7 +79,7 @@ def dump_frames(frames: Iterable[Atoms]) -> bytes:
 
 
 def iterate_frames(handle: IO[str]) -> Iterator[Atoms]:
-    """Yield the frames of an extended XYZ file one by one, without reading the whole of it."""
+    """Yield the frames of an extended XYZ file one by one, without holding more than one of them."""
     yield from read_xyz(handle, index=slice(None))
 
 

@@ -47,7 +47,7 @@ class LabelParser(RunnerParser):
         records = self.read_records('label.jsonl')
         status = self.read_status()
         frames = {int(atoms.info['index']): atoms for atoms in load_complete_frames(self.read_text('labels.extxyz'))}
-        versions = next((record['versions'] for record in records if 'versions' in record), {})
+        versions: dict[str, str] = next((record['versions'] for record in records if 'versions' in record), {})
         records = [record for record in records if 'index' in record]
         theory, theory_hash = self.theory(versions)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
     final = _final(run, called, iterations)
     inputs = run.inputs
     theory = next((dataset.theory for dataset in datasets.values()), '')
-    summary = RunSummary(
+    return RunSummary(
         label=run.label or 'active learning',
         pk=run.pk,
         uuid=run.uuid,
@@ -57,7 +57,6 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
         failures=_failures(called),
         nodes=_nodes(run, datasets),
     )
-    return summary
 
 
 def _state(run: orm.WorkChainNode) -> State:
@@ -147,8 +146,8 @@ def _iterations(run: orm.WorkChainNode, called: list[Child]) -> list[IterationSu
 
 
 def _costs(called: list[Child]) -> tuple[dict[str, float], dict[str, float]]:
-    wall: Counter[str] = Counter()
-    core: Counter[str] = Counter()
+    wall: dict[str, float] = defaultdict(float)
+    core: dict[str, float] = defaultdict(float)
     for child in called:
         wall[child.stage] += wall_seconds(child.node)
         core[child.stage] += core_seconds(child.node)

@@ -4,15 +4,18 @@ Usage: python runners/check.py check.json
 Writes check.json's answer over it and check.status.json.
 """
 
+from __future__ import annotations
+
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from status import run
 
 
-def installed(package):
+def installed(package: str) -> str | None:
     """Return the version of an installed package, or None, without importing it."""
     try:
         return version(package)
@@ -20,7 +23,7 @@ def installed(package):
         return None
 
 
-def gpu():
+def gpu() -> str | None:
     """Return the name of the GPU that torch sees, or None."""
     if installed('torch') is None:
         return None
@@ -29,7 +32,7 @@ def gpu():
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
-def main(settings, status):
+def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     """Do the job."""
     found = {'python': platform.python_version(), 'host': platform.node(), 'gpu': gpu()}
     found.update({name: installed(package) for name, package in settings['packages'].items()})

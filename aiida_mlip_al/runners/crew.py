@@ -136,12 +136,13 @@ class Crew:
     def __init__(self, committee: Committee, n_walkers: int, stress: bool, descriptors: bool) -> None:
         self._committee, self._stress, self._descriptors = committee, stress, descriptors
         self._requests: SimpleQueue[_Request] = SimpleQueue()
+        self._failures: list[Exception] = []
         self._members = [Member(number, self._requests) for number in range(n_walkers)]
 
     def run(self, work: Callable[[Member], None]) -> None:
         """Run `work` for every walker and answer their requests until all have ended.
 
-        :param work: runs one walker with its member as calculator; must not raise errors.
+        :param work: runs one walker with its member as calculator; its first error is raised when all have ended.
         """
         threads = [threading.Thread(target=self._employ, args=(work, member), daemon=True) for member in self._members]
         for thread in threads:
@@ -154,12 +155,16 @@ class Crew:
             for thread in threads:
                 thread.join()
 
-    @staticmethod
-    def _employ(work: Callable[[Member], None], member: Member) -> None:
+        if self._failures:
+            raise self._failures[0]
+
+    def _employ(self, work: Callable[[Member], None], member: Member) -> None:
         try:
             work(member)
         except Terminated:
             pass
+        except Exception as error:
+            self._failures.append(error)
         finally:
             member.resign()
 

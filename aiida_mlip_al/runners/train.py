@@ -9,16 +9,20 @@ Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config m
        model.json (what is inside the model file) and train.status.json.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from status import run
 
 
-def split_of(comment):
+def split_of(comment: str) -> str:
     """Return the split named in the comment line of an extended XYZ frame."""
     for item in comment.split():
         if item.startswith('split='):
@@ -26,7 +30,7 @@ def split_of(comment):
     return 'train'
 
 
-def frames_of(path):
+def frames_of(path: str) -> Iterator[tuple[str, str]]:
     """Yield (split, text) of every frame; the text is copied as it is, so nothing is lost in a conversion."""
     with open(path) as handle:
         while True:
@@ -37,12 +41,12 @@ def frames_of(path):
             yield split_of(comment), ''.join([count, comment, *(handle.readline() for _ in range(int(count)))])
 
 
-def gather(shards, bootstrap, seed):
+def gather(shards: Sequence[str], bootstrap: float | None, seed: int) -> tuple[int, int]:
     """Write train.xyz and valid.xyz and return their numbers of frames.
 
     With `bootstrap`, the training frames are that fraction of them, drawn with replacement, so that members differ by data.
     """
-    frames = {'train': [], 'validation': []}
+    frames: dict[str, list[str]] = {'train': [], 'validation': []}
     for path in shards:
         for split, text in frames_of(path):
             if split in frames:
@@ -58,7 +62,9 @@ def gather(shards, bootstrap, seed):
     return len(frames['train']), len(frames['validation'])
 
 
-def schedule(gradient_steps, n_train, batch_size, stage_two_fraction):
+def schedule(
+    gradient_steps: int, n_train: int, batch_size: int, stage_two_fraction: float | None
+) -> tuple[int, int | None]:
     """Return the epochs, and the epoch where stage two starts, that make `gradient_steps` optimiser steps.
 
     MACE drops the last, incomplete batch of an epoch.
@@ -68,7 +74,7 @@ def schedule(gradient_steps, n_train, batch_size, stage_two_fraction):
     return epochs, stage_two
 
 
-def inspect_model(path):
+def inspect_model(path: Path) -> dict[str, Any]:
     """Return what the parser records of a model file; read here, because a pickle is not for the daemon to open."""
     import torch
     from ase.data import chemical_symbols
@@ -86,7 +92,7 @@ def inspect_model(path):
     }
 
 
-def main(settings, status):
+def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     """Do the job."""
     import yaml
 

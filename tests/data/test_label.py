@@ -1,0 +1,103 @@
+"""LabelData: one structure's label, and what one filters by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida.orm import QueryBuilder, load_node
+from ase import units
+
+from aiida_mlip_al.data import LabelData
+
+Make = Callable[..., Any]
+STRESS = [-0.01, -0.02, -0.03, 0.004, 0.005, 0.006]
+
+
+def test_comes_back_from_the_database(make_labelled: Make) -> None:
+    frame = make_labelled(stress=STRESS, temperature_K=450.0)
+    node = load_node(LabelData.from_ase(frame, 'xtb', 'abc', 'validation').store().pk)
+    found = node.to_ase()
+    np.testing.assert_array_equal(found.numbers, frame.numbers)
+    np.testing.assert_array_equal(found.positions, frame.positions)
+    np.testing.assert_array_equal(found.cell.array, frame.cell.array)
+    np.testing.assert_array_equal(found.pbc, frame.pbc)
+    np.testing.assert_array_equal(found.arrays['REF_forces'], frame.arrays['REF_forces'])
+    np.testing.assert_array_equal(found.info['REF_stress'], STRESS)
+    assert found.info['REF_energy'] == node.energy
+    assert node.energy == pytest.approx(frame.info['REF_energy'], rel=1e-13), 'AiiDA keeps 14 digits of an attribute'
+    assert found.info['split'] == node.split == 'validation'
+    assert found.info['temperature_K'] == 450.0
+    assert set(found.info) == {'REF_energy', 'REF_stress', 'split', 'temperature_K'}
+
+
+def test_without_stress_and_temperature(make_labelled: Make) -> None:
+    node = LabelData.from_ase(make_labelled(), 'xtb', 'abc').store()
+    assert node.stress is None
+    assert node.base.attributes.get('pressure_GPa') is None
+    assert set(node.to_ase().info) == {'REF_energy', 'split'}
+    assert not node.to_ase().cell.array.any()
+
+
+def test_attributes(make_labelled: Make) -> None:
+    frame = make_labelled(stress=STRESS)
+    frame.arrays['REF_forces'] = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, -2.0], [1.0, 1.0, 1.0]])
+    frame.info['REF_energy'] = -6.0
+    attributes = LabelData.from_ase(frame, 'GFN2-xTB', 'abc').base.attributes
+    assert attributes.get('energy') == -6.0
+    assert attributes.get('energy_per_atom') == -2.0
+    assert attributes.get('max_force') == 5.0
+    assert attributes.get('n_atoms') == 3
+    assert attributes.get('formula') == 'H2O'
+    assert attributes.get('elements') == ['H', 'O']
+    assert attributes.get('theory') == 'GFN2-xTB'
+    assert attributes.get('theory_hash') == 'abc'
+    assert attributes.get('split') == 'train'
+
+
+def test_compression_is_positive_pressure(make_labelled: Make) -> None:
+    node = LabelData.from_ase(make_labelled(stress=STRESS), 'xtb', 'abc')
+    assert node.base.attributes.get('pressure_GPa') == pytest.approx(0.02 / units.GPa, rel=1e-12)
+    assert node.base.attributes.get('pressure_GPa') == pytest.approx(3.204353268, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'sentence'),
+    [
+        (lambda frame: frame.info.pop('REF_energy'), 'The structure H2O has no energy'),
+        (lambda frame: frame.arrays.pop('REF_forces'), 'The structure H2O has no forces'),
+        (lambda frame: frame.info.update(REF_energy=np.inf), 'The structure H2O has a energy that is not finite'),
+        (lambda frame: frame.info.update(REF_stress=np.zeros(9)), r'The structure H2O has a stress of shape \(9,\)'),
+    ],
+)
+def test_refuses_a_bad_label(make_labelled: Make, spoil: Make, sentence: str) -> None:
+    frame = make_labelled()
+    spoil(frame)
+    with pytest.raises(ValueError, match=f'^{sentence}'):
+        LabelData.from_ase(frame, 'xtb', 'abc')
+
+
+def test_refuses_an_unknown_split(make_labelled: Make) -> None:
+    with pytest.raises(ValueError, match=r'^The split `dev` is none of train, validation, test\.'):
+        LabelData.from_ase(make_labelled(), 'xtb', 'abc', 'dev')
+
+
+def test_equal_content_has_equal_hashes(make_labelled: Make) -> None:
+    def hash_of(seed: int = 0, theory_hash: str = 'abc', split: str = 'train') -> str:
+        return LabelData.from_ase(make_labelled(seed), 'xtb', theory_hash, split).store().base.caching.get_hash()
+
+    assert hash_of() == hash_of()
+    assert len({hash_of(), hash_of(seed=1), hash_of(theory_hash='abd'), hash_of(split='test')}) == 4
+
+
+def test_queried_by_attributes(make_labelled: Make) -> None:
+    nodes = [LabelData.from_ase(make_labelled(seed), 'queried', 'abc').store() for seed in range(4)]
+    energies = sorted(node.energy for node in nodes)
+    query = QueryBuilder().append(
+        LabelData,
+        filters={'attributes.theory': 'queried', 'attributes.energy': {'<': energies[1] + 1e-9}},
+        project=['attributes.energy'],
+    )
+    assert sorted(query.all(flat=True)) == energies[:2]
