@@ -35,6 +35,12 @@ class EvaluateCalculation(RunnerCalculation):
         )
         for name, what in (('deviations', DeviationData), ('parity', orm.ArrayData)):
             spec.output_namespace(name, valid_type=what, dynamic=True, help='One for each split.')
+        spec.exit_code(
+            311,
+            'ERROR_NONFINITE_PREDICTION',
+            message='A model predicts an energy or a force that is not finite on `{name}`.',
+            invalidates_cache=True,
+        )
         spec.output('errors', valid_type=orm.Dict, help='Mean errors by split, by member and by temperature.')
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:

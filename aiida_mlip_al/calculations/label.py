@@ -73,7 +73,7 @@ class LabelCalculation(RunnerCalculation):
             320,
             'ERROR_ALL_REJECTED',
             message='No structure of the batch got a label: {reasons}',
-            invalidates_cache=False,
+            invalidates_cache=True,
         )
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:

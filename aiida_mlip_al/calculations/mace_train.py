@@ -22,7 +22,11 @@ SET_BY_US = {
     'work_dir',
     'train_file',
     'valid_file',
+    'energy_key',
+    'forces_key',
+    'stress_key',
     'E0s',
+    'atomic_numbers',
     'device',
     'max_num_epochs',
     'start_swa',
@@ -41,7 +45,7 @@ def validate_parameters(node: orm.Dict, _: Any = None) -> str | None:
         return f'`gradient_steps` is {steps}, but must be a positive whole number.'
     for key in ('stage_two_fraction', 'final_lr_fraction', 'bootstrap'):
         value = parameters.get(key)
-        if value is not None and not 0 < value <= 1:
+        if value is not None and not (isinstance(value, (int, float)) and 0 < value <= 1):
             return f'`{key}` is {value}, but must be above 0 and at most 1.'
     return None
 
@@ -63,6 +67,8 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     if missing:
         return f'The element {missing[0]} has no reference energy: add its isolated-atom energy in eV.'
     model = inputs.get('initial_model')
+    if 'replay' in inputs and model is None:
+        return '`replay` goes with `initial_model`: give the foundation model whose data they are.'
     unknown = sorted(elements - set(model.elements)) if model is not None and model.elements else []
     if unknown:
         return f'The initial model does not know the element {unknown[0]}: train from scratch or use another model.'
@@ -121,12 +127,23 @@ class MaceTrainCalculation(RunnerCalculation):
         )
         spec.exit_code(313, 'ERROR_OUT_OF_MEMORY', message='Training ran out of memory.', invalidates_cache=True)
         spec.exit_code(
-            321, 'ERROR_MISSING_ELEMENT', message='An element has no reference energy or is not in the model: {message}'
+            321,
+            'ERROR_MISSING_ELEMENT',
+            message='An element has no reference energy or is not in the model: {message}',
+            invalidates_cache=True,
         )
         spec.exit_code(
-            322, 'ERROR_BAD_KEYS', message='mace_run_train found no energies or forces in the data: {message}'
+            322,
+            'ERROR_BAD_KEYS',
+            message='mace_run_train found no energies or forces in the data: {message}',
+            invalidates_cache=True,
         )
-        spec.exit_code(323, 'ERROR_BAD_ARGUMENTS', message='mace_run_train does not take these arguments: {message}')
+        spec.exit_code(
+            323,
+            'ERROR_BAD_ARGUMENTS',
+            message='mace_run_train does not take these arguments: {message}',
+            invalidates_cache=True,
+        )
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
         """Copy the shards and the model to start from."""

@@ -13,6 +13,20 @@ from .base import RunnerCalculation
 from .label import validate_calculator
 
 
+def validate_walkers(inputs: Any, _: Any = None) -> str | None:
+    """Refuse walkers that have no structure to start from."""
+    if 'walkers' not in inputs or 'structures' not in inputs:
+        return None
+    walkers, structures = inputs['walkers'].get_list(), inputs['structures']
+    if not walkers:
+        return 'There is no walker: give at least one in `walkers`.'
+    for index, walker in enumerate(walkers):
+        name = walker.get('structure')
+        if name not in structures:
+            return f'Walker {index} starts from `{name}`, which is none of the structures {", ".join(sorted(structures))}.'
+    return None
+
+
 class DynamicsCalculation(RunnerCalculation):
     """What the two MD jobs share: structures, dynamics, walkers, and one trajectory for each walker."""
 
@@ -32,6 +46,7 @@ class DynamicsCalculation(RunnerCalculation):
             help='One mapping a walker: `structure` (name), `temperature_K` and `pressure_GPa` (a number, or [start, end]), '
             '`seed`.',
         )
+        spec.inputs.validator = validate_walkers
         spec.output_namespace('trajectories', valid_type=orm.TrajectoryData, dynamic=True, help='One for each walker.')
         spec.output('report', valid_type=orm.Dict, help='Why each walker stopped, wall and core time.')
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from aiida_mlip_al.report.progress import Progress, progress
 from aiida_mlip_al.report.words import duration, milli, percent
 
-INTERVAL_S = 2.0
+INTERVAL_S = 4.0
 
 
 def render(now: Progress) -> Group:
@@ -84,7 +84,7 @@ def _follow_lines(node: Any, console: Console, interval_s: float) -> None:
         errors = f', force MAE on {now.error_name} {milli(now.rows[-1][2])} meV/Å' if now.rows else ''
         line = f'iteration {max(now.iteration, 0)}: {stage}; {now.labels} labels{errors}'
         if line != last:
-            console.print(f'[{duration(now.elapsed_s)}] {line}', markup=False)
+            console.print(f'[{duration(now.elapsed_s)}] {line}', markup=False, soft_wrap=True)
             last = line
         if now.ended:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,10 @@ class EvaluateParser(RunnerParser):
                 content = self.retrieved.base.repository.get_object_content(f'evaluation_{name}.npz', mode='rb')
                 with np.load(io.BytesIO(content)) as arrays:
                     prediction = Prediction.from_arrays(dict(arrays))
-            except (OSError, ValueError, KeyError):
+            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
                 return self.exit_codes.ERROR_NO_RESULTS.format(message=f'evaluation_{name}.npz is missing or cut.')
+            if not prediction.is_finite():
+                return self.exit_codes.ERROR_NONFINITE_PREDICTION.format(name=name)
             if len(prediction) != len(frames):
                 return self.exit_codes.ERROR_NO_RESULTS.format(
                     message=f'{name} has {len(frames)} frames, but {len(prediction)} were evaluated.'

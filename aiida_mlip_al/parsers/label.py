@@ -58,7 +58,10 @@ class LabelParser(RunnerParser):
             if record['status'] != 'labelled':
                 rejected.append({'structure': name, 'reason': record['reason'], 'message': record['message']})
             elif record['index'] in frames:
-                labels[name] = self.label(frames[record['index']], structures[name], theory, theory_hash)
+                try:
+                    labels[name] = self.label(frames[record['index']], structures[name], theory, theory_hash)
+                except ValueError as error:
+                    rejected.append({'structure': name, 'reason': 'error', 'message': str(error)})
 
         reasons = Counter(item['reason'] for item in rejected)
         report = {

@@ -26,6 +26,9 @@ METRICS = {
     'rmse_stress': 'stress_rmse',
 }
 
+# Replay also validates on the foundation model's own frames, under this name; those rows are not ours.
+REPLAY_HEAD = 'pt_head'
+
 
 class LearningCurve(NamedTuple):
     """Validation metrics by epoch, and whether every loss was finite."""
@@ -50,12 +53,17 @@ def parse_results(text: str) -> LearningCurve:
         loss = row.get('loss')
         if loss is not None and not math.isfinite(loss):
             finite = False
-        if row.get('mode') == 'eval' and row.get('epoch') is not None:
+        if row.get('mode') == 'eval' and row.get('epoch') is not None and row.get('head') != REPLAY_HEAD:
             rows[int(row['epoch'])] = row
     epochs = sorted(rows)
     names = {name: ours for name, ours in METRICS.items() if any(rows[epoch].get(name) is not None for epoch in epochs)}
-    metrics = {ours: [float(rows[epoch].get(name, math.nan)) for epoch in epochs] for name, ours in names.items()}
+    metrics = {ours: [number_of(rows[epoch].get(name)) for epoch in epochs] for name, ours in names.items()}
     return LearningCurve(epochs, metrics, finite)
+
+
+def number_of(value: float | None) -> float:
+    """Return a metric as a number, NaN if it was not computed."""
+    return math.nan if value is None else float(value)
 
 
 def chosen_epoch(log: str) -> int | None:

@@ -48,12 +48,14 @@ class MdParser(RunnerParser):
         """Parse the retrieved files."""
         status = self.read_status()
         walkers = self.read_walkers()
+        messages = {name: walker.end['message'] for name, walker in walkers.items() if walker.end and walker.end['message']}
         self.out(
             'report',
             orm.Dict(
                 {
                     'n_frames': sum(len(walker.frames) for walker in walkers.values()),
                     'ends': dict(Counter(walker.end['end'] if walker.end else 'killed' for walker in walkers.values())),
+                    'messages': messages,
                     'wall_s': status.get('wall_s', 0.0),
                     'core_s': status.get('cpu_s', 0.0),
                 }
@@ -61,7 +63,8 @@ class MdParser(RunnerParser):
         )
         found = {name: walker for name, walker in walkers.items() if walker.frames}
         if not found:
-            return self.failure(status) or self.exit_codes.ERROR_NO_RESULTS.format(message=self.last_words())
+            message = next(iter(messages.values()), None) or self.last_words()
+            return self.failure(status) or self.exit_codes.ERROR_NO_RESULTS.format(message=message)
         self.emit(found)
         return self.failure(status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from aiida import orm
 from aiida_mlip_al import __version__
 from aiida_mlip_al.data import DatasetData, ModelData
 
-from .graph import Child, children, core_seconds, failure_of, jobs, wall_seconds
+from .graph import Process, failure_of, read_processes
 from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Parity, RunSummary, State
 
 STOP_CLAUSES = {
@@ -27,7 +28,7 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
 
     :param run: an ActiveLearningWorkChain, running or ended.
     """
-    called = list(children(run))
+    called = read_processes(run)
     outputs = run.outputs
     datasets = dict(outputs.datasets.items()) if 'datasets' in outputs else {}
     iterations = _iterations(run, called)
@@ -43,7 +44,7 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
         exit_status=run.exit_status,
         message=failure_of(run) or '',
         stop_reason=STOP_CLAUSES.get(_stop_reason(run)),
-        wall_s=wall_seconds(run),
+        wall_s=_wall_seconds(run),
         version=__version__,
         theory=theory,
         elements=sorted({element for dataset in datasets.values() for element in dataset.elements}),
@@ -52,11 +53,16 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
         settings=_settings(inputs),
         iterations=iterations,
         final=final,
-        parity=_parity(run, called),
+        parity=_parity(called),
         models=_models(run),
         failures=_failures(called),
         nodes=_nodes(run, datasets),
     )
+
+
+def _wall_seconds(run: orm.WorkChainNode) -> float:
+    end = run.mtime if run.is_terminated else datetime.now(timezone.utc)
+    return (end - run.ctime).total_seconds()
 
 
 def _state(run: orm.WorkChainNode) -> State:
@@ -97,7 +103,7 @@ def errors_from(values: dict[str, Any] | None) -> Errors | None:
     )
 
 
-def _iterations(run: orm.WorkChainNode, called: list[Child]) -> list[IterationSummary]:
+def _iterations(run: orm.WorkChainNode, called: list[Process]) -> list[IterationSummary]:
     rows = {row['iteration']: row for row in _latest_history(run).get('rows', [])}
     outputs = _iteration_outputs(run)
     numbers = sorted({child.iteration for child in called if child.iteration > 0})
@@ -138,19 +144,19 @@ def _iterations(run: orm.WorkChainNode, called: list[Child]) -> list[IterationSu
                 else None,
                 wall_s=wall,
                 core_s=core,
-                processes={child.stage: child.node.pk for child in mine if child.iteration == number},
+                processes={child.stage: child.pk for child in mine if child.iteration == number},
                 stopped_walkers={str(reason): count for reason, count in row.get('stops', {}).items()},
             )
         )
     return summaries
 
 
-def _costs(called: list[Child]) -> tuple[dict[str, float], dict[str, float]]:
+def _costs(called: list[Process]) -> tuple[dict[str, float], dict[str, float]]:
     wall: dict[str, float] = defaultdict(float)
     core: dict[str, float] = defaultdict(float)
     for child in called:
-        wall[child.stage] += wall_seconds(child.node)
-        core[child.stage] += core_seconds(child.node)
+        wall[child.stage] += child.wall_s
+        core[child.stage] += child.core_seconds()
     return dict(wall), {stage: seconds for stage, seconds in core.items() if seconds}
 
 
@@ -178,7 +184,7 @@ def _level_note(thresholds: dict[str, Any]) -> str:
     return f'conformal: factor {thresholds["factor"]:.3g} from {pairs} pair{"" if pairs == 1 else "s"}{short}'
 
 
-def _final(run: orm.WorkChainNode, called: list[Child], iterations: list[IterationSummary]) -> FinalSummary | None:
+def _final(run: orm.WorkChainNode, called: list[Process], iterations: list[IterationSummary]) -> FinalSummary | None:
     if 'final' not in run.outputs or 'errors' not in run.outputs.final:
         return None
     errors = run.outputs.final.errors.get_dict()
@@ -200,7 +206,7 @@ def _final(run: orm.WorkChainNode, called: list[Child], iterations: list[Iterati
             )
             for item in (test or {}).get('members', [])
         ],
-        processes={child.label.removeprefix('final_'): child.node.pk for child in called if child.iteration == -1},
+        processes={child.label.removeprefix('final_'): child.pk for child in called if child.iteration == -1},
     )
 
 
@@ -208,16 +214,15 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
     return {key: item.get(key) for key in ('energy_mae', 'force_mae', 'force_rmse')}
 
 
-def _parity(run: orm.WorkChainNode, called: list[Child]) -> Parity | None:
-    evaluations = [
-        child
-        for child in called
-        if child.label.endswith('_evaluate') and child.node.is_finished_ok and 'test' in child.node.outputs.parity
-    ]
+def _parity(called: list[Process]) -> Parity | None:
+    evaluations = [process for process in called if process.label.endswith('_evaluate') and process.ok]
     if not evaluations:
         return None
     last = evaluations[-1]
-    node = last.node.outputs.parity.test
+    outputs = orm.load_node(last.pk).outputs
+    if 'test' not in outputs.parity:
+        return None
+    node = outputs.parity.test
     arrays = {name: node.get_array(name) for name in node.get_arraynames()}
     return Parity(
         energy_reference=arrays['energy_reference'],
@@ -226,7 +231,7 @@ def _parity(run: orm.WorkChainNode, called: list[Child]) -> Parity | None:
         force_predicted=arrays['forces_predicted'],
         stress_reference=arrays.get('stress_reference'),
         stress_predicted=arrays.get('stress_predicted'),
-        temperature=last.node.outputs.deviations.test.get('temperature_K'),
+        temperature=outputs.deviations.test.get('temperature_K'),
         committee='final' if last.iteration == -1 else f'iteration {last.iteration}',
     )
 
@@ -260,19 +265,20 @@ def _model(committee: str, name: str, node: ModelData) -> ModelSummary:
     )
 
 
-def _failures(called: list[Child]) -> list[Failure]:
+def _failures(called: list[Process]) -> list[Failure]:
     failures = []
     for child in called:
-        for job in jobs(child.node):
-            reason = failure_of(job)
-            if reason:
-                failures.append(Failure(stage=child.stage, pk=job.pk, reason=reason))
-            if child.stage == 'label' and 'report' in job.outputs:
-                for item in job.outputs.report.get_dict().get('rejected', []):
-                    text = f'{item["structure"]}: {item["reason"]}. {item["message"]}'.strip()
-                    failures.append(Failure(stage='label', pk=job.pk, reason=text))
-        if isinstance(child.node, orm.CalcFunctionNode) and (reason := failure_of(child.node)):
-            failures.append(Failure(stage=child.stage, pk=child.node.pk, reason=reason))
+        for process in child.jobs() or [child]:
+            if process.failure:
+                failures.append(Failure(stage=child.stage, pk=process.pk, reason=process.failure))
+    labels = {job.pk for child in called if child.stage == 'label' for job in child.jobs()}
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': sorted(labels) or [-1]}}, tag='job', project='id')
+    query.append(orm.Dict, with_incoming='job', project='attributes.rejected')
+    for pk, rejected in query.iterall():
+        for item in rejected or []:
+            text = f'{item["structure"]}: {item["reason"]}. {item["message"]}'.strip()
+            failures.append(Failure(stage='label', pk=pk, reason=text))
     return failures
 
 

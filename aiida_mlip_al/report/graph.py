@@ -1,71 +1,157 @@
-"""Reading a run's provenance graph: its stages, jobs and costs."""
+"""Reading a run's provenance graph in a handful of queries: its processes, their states and costs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from aiida import orm
 from aiida.common.links import LinkType
 
-CALL = (LinkType.CALL_WORK, LinkType.CALL_CALC)
+CALL = [LinkType.CALL_WORK.value, LinkType.CALL_CALC.value]
 # Call link labels of ActiveLearningWorkChain, and the stage that the report counts them under.
 STAGE_OF_LABEL = {'seeding': 'seed', 'test': 'seed', 'label_seeding': 'label', 'label_test': 'label'}
-STAGE_OF_FUNCTION = {'select_frames': 'select', 'assess_labels': 'select', 'record_iteration': 'select'}
+ENDED = {'finished', 'excepted', 'killed'}
+COLUMNS = {
+    'pk': 'id',
+    'kind': 'node_type',
+    'name': 'attributes.process_label',
+    'state': 'attributes.process_state',
+    'exit_status': 'attributes.exit_status',
+    'exit_message': 'attributes.exit_message',
+    'exception': 'attributes.exception',
+    'paused': 'attributes.paused',
+    'ctime': 'ctime',
+    'mtime': 'mtime',
+}
 
 
-@dataclass(frozen=True)
-class Child:
-    """A process that the run called directly: which stage of which iteration (0: before the first, -1: the end)."""
+@dataclass
+class Process:
+    """One process of a run, as the database has it.
 
-    node: orm.ProcessNode
+    :param label: of the call link.
+    :param stage: which stage of the loop it belongs to.
+    :param iteration: which iteration: 0 before the first, -1 at the end.
+    """
+
+    pk: int
+    kind: str
+    name: str
+    state: str
+    exit_status: int | None
+    exit_message: str | None
+    exception: str | None
+    paused: bool
+    ctime: datetime
+    mtime: datetime
     label: str
-    stage: str
-    iteration: int
+    stage: str = ''
+    iteration: int = 0
+    core_s: float = 0.0
+    called: list[Process] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ENDED
+
+    @property
+    def ok(self) -> bool:
+        """Whether it finished with exit status 0."""
+        return self.state == 'finished' and self.exit_status == 0
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it is a CalcJob."""
+        return self.kind.endswith('CalcJobNode.')
+
+    @property
+    def wall_s(self) -> float:
+        """How long it took, or has taken so far."""
+        end = self.mtime if self.ended else datetime.now(timezone.utc)
+        return max(0.0, (end - self.ctime).total_seconds())
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, or None."""
+        if self.ok or not self.ended:
+            return None
+        if self.state == 'excepted':
+            return (self.exception or 'an exception').strip()
+        return self.exit_message or self.state
+
+    def jobs(self) -> list[Process]:
+        """The CalcJobs below it, or itself if it is one."""
+        return [self] if self.is_job else [job for child in self.called for job in child.jobs()]
+
+    def core_seconds(self) -> float:
+        """The core-seconds that the jobs below it report."""
+        return sum(job.core_s for job in self.jobs())
 
 
-def children(run: orm.WorkChainNode) -> Iterator[Child]:
-    """Yield what a run called, in order."""
+def read_processes(run: orm.WorkChainNode) -> list[Process]:
+    """Return what a run called directly, in order, each with all that it called in turn.
+
+    :param run: an ActiveLearningWorkChain, running or ended.
+    """
+    known: dict[int, Process] = {}
+    top: list[Process] = []
+    level: list[int] = [run.pk]
+    while level:
+        found = []
+        for parent, label, row in _called_by(level):
+            process = known.setdefault(row.pk, row)
+            process.label = label
+            (top if parent == run.pk else known[parent].called).append(process)
+            found.append(row.pk)
+        level = found
+    _read_costs([process for process in known.values() if process.is_job])
+    top.sort(key=lambda process: process.pk)
     current = 0
-    links = [link for kind in CALL for link in run.base.links.get_outgoing(link_type=kind).all()]
-    for link in sorted(links, key=lambda link: link.node.pk):
-        label = link.link_label
-        found = re.fullmatch(r'iteration_(\d+)_(\w+)', label)
-        if found:
-            current = int(found[1])
-            yield Child(link.node, label, found[2], current)
-        elif label.startswith('final_'):
-            current = -1
-            yield Child(link.node, label, 'final', -1)
-        elif label in STAGE_OF_LABEL:
-            yield Child(link.node, label, STAGE_OF_LABEL[label], 0)
-        else:
-            yield Child(link.node, label, STAGE_OF_FUNCTION.get(link.node.process_label, 'select'), current)
+    for process in top:
+        process.stage, process.iteration = _place(process, current)
+        current = process.iteration
+    return top
 
 
-def wall_seconds(node: orm.ProcessNode) -> float:
-    """Return how long a process took, or has taken so far."""
-    end = node.mtime if node.is_terminated else datetime.now(timezone.utc)
-    return max(0.0, (end - node.ctime).total_seconds())
+def _called_by(pks: list[int]) -> Iterable[tuple[int, str, Process]]:
+    query = orm.QueryBuilder()
+    query.append(orm.ProcessNode, filters={'id': {'in': pks}}, tag='parent', project='id')
+    query.append(
+        orm.ProcessNode,
+        with_incoming='parent',
+        edge_filters={'type': {'in': CALL}},
+        edge_project='label',
+        project=list(COLUMNS.values()),
+    )
+    for parent, *values, label in query.iterall():
+        row = dict(zip(COLUMNS, values, strict=True))
+        row.update(name=row['name'] or '', state=row['state'] or 'created', paused=bool(row['paused']))
+        yield parent, label, Process(label=label, **row)
 
 
-def jobs(node: orm.ProcessNode) -> list[orm.CalcJobNode]:
-    """Return the CalcJobs below a process, or the process itself if it is one."""
-    if isinstance(node, orm.CalcJobNode):
-        return [node]
-    return [child for child in node.called_descendants if isinstance(child, orm.CalcJobNode)]
+def _read_costs(jobs: list[Process]) -> None:
+    by_pk = {job.pk: job for job in jobs}
+    if not by_pk:
+        return
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': list(by_pk)}}, tag='job', project='id')
+    query.append(orm.Dict, with_incoming='job', project='attributes.core_s')
+    for pk, core_s in query.iterall():
+        by_pk[pk].core_s += float(core_s or 0.0)
 
 
-def core_seconds(node: orm.ProcessNode) -> float:
-    """Return the core-seconds that the jobs below a process report."""
-    total = 0.0
-    for job in jobs(node):
-        for name in ('report', 'errors'):
-            if name in job.outputs:
-                total += float(job.outputs[name].get_dict().get('core_s') or 0.0)
-    return total
+def _place(process: Process, current: int) -> tuple[str, int]:
+    """Return the stage and the iteration of what the run called while at iteration ``current``."""
+    found = re.fullmatch(r'iteration_(\d+)_(\w+)', process.label)
+    if found:
+        return found[2], int(found[1])
+    if process.label.startswith('final_'):
+        return 'final', -1
+    return STAGE_OF_LABEL.get(process.label, 'select'), current
 
 
 def failure_of(node: orm.ProcessNode) -> str | None:
@@ -74,4 +160,4 @@ def failure_of(node: orm.ProcessNode) -> str | None:
         return None
     if node.is_excepted:
         return (node.exception or 'an exception').strip()
-    return node.exit_message or f'{node.process_state.value if node.process_state else "unknown state"}'
+    return node.exit_message or (node.process_state.value if node.process_state else 'unknown state')

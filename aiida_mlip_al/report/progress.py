@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from aiida import orm
 
-from .graph import Child, children, failure_of, jobs, wall_seconds
+from .graph import Process, failure_of, read_processes
 
 WORDS = {
     'seed': 'making structures',
@@ -54,62 +55,60 @@ def progress(run: orm.WorkChainNode) -> Progress:
 
     :param run: an ActiveLearningWorkChain, running or ended.
     """
-    called = list(children(run))
-    counts = {'running': 0, 'finished': 0, 'failed': 0}
-    failures, paused = [], []
-    for child in called:
-        for job in jobs(child.node):
-            if not job.is_terminated:
-                counts['running'] += 1
-            elif job.is_finished_ok:
-                counts['finished'] += 1
-            else:
-                counts['failed'] += 1
-                failures.append(f'{WORDS.get(child.stage, child.stage)} <{job.pk}>: {failure_of(job)}')
-            if job.paused:
-                paused.append(job.pk)
-    active = [child for child in called if not child.node.is_terminated]
-    outputs = run.outputs
-    datasets = dict(outputs.datasets.items()) if 'datasets' in outputs else {}
-    rows, name = _rows(called, outputs)
+    called = read_processes(run)
+    jobs = [(child, job) for child in called for job in child.jobs()]
+    rows, name, labels = _measured(called)
+    end = run.mtime if run.is_terminated else datetime.now(timezone.utc)
     return Progress(
         pk=run.pk,
         label=run.label,
         ended=run.is_terminated,
         iteration=max((child.iteration for child in called), default=0),
         max_iterations=run.inputs.stop.get_dict().get('max_iterations'),
-        stages=sorted({WORDS.get(child.stage, child.stage) for child in active}),
-        jobs=counts,
-        labels=sum(dataset.n_frames - dataset.splits.get('test', 0) for dataset in datasets.values()),
+        stages=sorted({WORDS.get(child.stage, child.stage) for child in called if not child.ended}),
+        jobs={
+            'running': sum(not job.ended for _, job in jobs),
+            'finished': sum(job.ok for _, job in jobs),
+            'failed': sum(job.failure is not None for _, job in jobs),
+        },
+        labels=labels,
         rows=rows,
         error_name=name,
-        elapsed_s=wall_seconds(run),
-        failures=failures,
-        paused=paused,
+        elapsed_s=(end - run.ctime).total_seconds(),
+        failures=[f'{WORDS.get(child.stage, child.stage)} <{job.pk}>: {job.failure}' for child, job in jobs if job.failure],
+        paused=[job.pk for _, job in jobs if job.paused],
         exit_status=run.exit_status,
         message=failure_of(run) or '',
     )
 
 
-def _rows(called: list[Child], outputs: Any) -> tuple[list[tuple[int | None, int, float, float | None]], str]:
-    rows, name = [], 'test'
+def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float, float | None]], str, int]:
+    """Return a row for each committee that was measured, on which split, and the number of labels so far."""
+    evaluations = {child.pk: child for child in called if child.label.endswith('_evaluate')}
+    accurate: dict[int, float] = {}
+    labels = 0
     for child in called:
-        if not child.label.endswith('_evaluate') or 'errors' not in child.node.outputs:
+        if child.name == 'LabelWorkChain' and child.label != 'label_test':
+            labels += _attribute(child.pk, 'dataset', 'n_frames') or 0
+        if child.name == 'select_frames' and child.ok:
+            counts = _attribute(child.pk, 'selection', 'counts')
+            accurate[child.iteration] = (counts['accurate'] + counts['audit']) / max(1, sum(counts.values()))
+    rows, name = [], 'test'
+    for pk, child in sorted(evaluations.items()):
+        errors = {split: _attribute(pk, 'errors', split) for split in ('train', 'validation', 'test')}
+        measured = next((split for split in ('test', 'validation') if errors[split]), None)
+        if measured is None:
             continue
-        errors = child.node.outputs.errors.get_dict()
-        name = 'test' if 'test' in errors else 'validation'
-        if name not in errors:
-            continue
-        n_labels = sum(errors.get(split, {}).get('n_frames', 0) for split in ('train', 'validation'))
+        name = measured
+        n_labels = sum((errors[split] or {}).get('n_frames', 0) for split in ('train', 'validation'))
         iteration = child.iteration if child.iteration > 0 else None
-        rows.append((iteration, n_labels, errors[name]['force_mae'], _accurate(outputs, child.iteration)))
-    return rows, name
+        rows.append((iteration, n_labels, errors[measured]['force_mae'], accurate.get(child.iteration)))
+    return rows, name, labels
 
 
-def _accurate(outputs: Any, iteration: int) -> float | None:
-    name = f'iteration_{iteration:02d}'
-    if 'iterations' not in outputs or name not in outputs.iterations or 'selection' not in outputs.iterations[name]:
-        return None
-    counts = outputs.iterations[name].selection.counts
-    total = sum(counts.values())
-    return (counts['accurate'] + counts['audit']) / total if total else None
+def _attribute(pk: int, output: str, key: str) -> Any:
+    """Return one attribute of a process's output, or None if it is not there (yet)."""
+    query = orm.QueryBuilder()
+    query.append(orm.ProcessNode, filters={'id': pk}, tag='process')
+    query.append(orm.Data, with_incoming='process', edge_filters={'label': output}, project=f'attributes.{key}')
+    return query.first(flat=True)

@@ -37,6 +37,10 @@ class Prediction:
     def __len__(self) -> int:
         return self.energies.shape[1]
 
+    def is_finite(self) -> bool:
+        """Return whether all energies and forces are finite numbers."""
+        return bool(np.isfinite(self.energies).all() and all(np.isfinite(forces).all() for forces in self.forces))
+
     def take(self, rows: Sequence[int]) -> Prediction:
         """Return the prediction of these frames alone."""
         index = np.asarray(rows, dtype=int)
@@ -107,7 +111,9 @@ def compare(frames: Sequence[Atoms], prediction: Prediction) -> FrameErrors:
     if prediction.descriptors is not None:
         arrays['descriptors'] = prediction.descriptors
     reference_energy = np.array([frame.info[ENERGY] for frame in frames]) / n_atoms
-    with_stress = [index for index, frame in enumerate(frames) if STRESS in frame.info]
+    # A frame that is not periodic in three directions has no predicted stress.
+    predicted = np.isfinite(prediction.stresses).all(axis=(0, 2))
+    with_stress = [index for index, frame in enumerate(frames) if STRESS in frame.info and predicted[index]]
     stress = (
         np.array([frames[index].info[STRESS] for index in with_stress]).ravel(),
         prediction.stresses[:, with_stress].mean(axis=0).ravel(),

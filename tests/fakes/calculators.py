@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,20 +140,9 @@ class Crystal(Springs):
         tension = self.volume * self.bulk * np.einsum('a,ai,aj->ij', strain, axes, axes)
         virial = self.stiffness * moved.T @ moved + tension
         stress = virial / atoms.get_volume()
-        energy = 0.5 * self.stiffness * float((moved**2).sum()) + 0.5 * self.volume * self.bulk * float(
-            (strain**2).sum()
-        )
+        elastic = 0.5 * self.volume * self.bulk * float((strain**2).sum())
         self.results = {
-            'energy': energy,
+            'energy': 0.5 * self.stiffness * float((moved**2).sum()) + elastic,
             'forces': forces,
             'stress': stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
         }
-
-
-class CountedFile(Springs):
-    """Springs that need a file to exist when the calculator is made."""
-
-    def __init__(self, needs: str) -> None:
-        if not Path(needs).exists():
-            raise FileNotFoundError(needs)
-        super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -10,14 +12,12 @@ from dynamics import Dynamics, Settings, degrees_of_freedom, prepare
 from fakes.calculators import Crystal, Springs
 
 
-def temperatures(
-    atoms: Atoms, steps: int, seed: int = 0, target: float = 500.0, pressure: float | None = None, **values
-):
+def temperatures(atoms: Atoms, steps: int, pressure: float | None = None, **values: Any) -> tuple[np.ndarray, Dynamics]:
     """Return the temperatures of every step, without those of the centre of mass, and the dynamics."""
     settings = Settings.from_dict({'timestep_fs': 0.5, 'friction_per_fs': 0.05, **values})
-    rng = np.random.default_rng(seed)
-    prepare(atoms, settings, target, rng)
-    dynamics = Dynamics(atoms, settings, target, pressure, rng)
+    rng = np.random.default_rng(0)
+    prepare(atoms, settings, 500.0, rng)
+    dynamics = Dynamics(atoms, settings, 500.0, pressure, rng)
     n_degrees = degrees_of_freedom(atoms)
     found = np.empty(steps)
     for step in range(steps):

@@ -142,7 +142,7 @@ def test_npt_changes_the_cell(job, committee_files) -> None:
     dynamics = {'ensemble': 'npt', 'taup_fs': 50.0, 'barostat_mask': [True, True, False], 'max_temperature_factor': 50}
     status = job.run_here('explore', base(committee_files, walkers=[walker], dynamics=dynamics), [crystal])
     assert status['finished'], status['error']
-    lines, end = table(job)
+    _, end = table(job)
     assert end['end'] == 'finished', end
     change = np.abs(read(job.folder / 'walker_00.xyz', -1).cell.lengths() - crystal.cell.lengths())
     assert change[:2].min() > 1e-3

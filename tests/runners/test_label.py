@@ -157,11 +157,12 @@ def test_kill_in_mid_batch_leaves_what_was_finished(job, ethanol: Atoms) -> None
 
 
 def test_the_child_does_not_outlive_a_killed_runner(job, ethanol: Atoms) -> None:
-    log = job.folder / 'made.log'
-    job.prepare('label', {'calculator': FAKE, 'arguments': {'log': 'made.log'}}, troubled(ethanol, ['sleeps']))
+    config = {'calculator': FAKE, 'arguments': {'log': 'made.log'}}
+    job.prepare('label', config, troubled(ethanol, [None, 'sleeps']))
     process = job.start('label')
-    job.stop_when(process, lambda: log.exists() and bool(log.read_text().strip()), signal.SIGKILL)
-    child = int(log.read_text())
+    report = job.folder / 'label.jsonl'
+    job.stop_when(process, lambda: report.exists() and len(report_of(job)) == 1, signal.SIGKILL)
+    child = int((job.folder / 'made.log').read_text())
     deadline = time.monotonic() + 5
     while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.05)

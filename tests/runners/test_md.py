@@ -69,33 +69,32 @@ def test_ramps_are_linear_over_the_recorded_steps(job) -> None:
 
 
 @pytest.mark.parametrize(
-    ('calculator', 'arguments', 'dynamics', 'reason', 'recorded'),
+    ('calculator', 'arguments', 'reason'),
     [
-        ('Explosive', {'calls': 13, 'force': 250.0}, {}, 'high_force', True),
-        ('Explosive', {'calls': 13, 'force': None}, {}, 'non_finite', False),
-        ('Attraction', {}, {}, 'too_close', True),
-        ('Springs', {}, {'ensemble': 'nve', 'max_temperature_factor': 5.0}, 'high_temperature', True),
+        ('Explosive', {'calls': 13, 'force': 250.0}, 'high_force'),
+        ('Explosive', {'calls': 13, 'force': None}, 'non_finite'),
+        ('Attraction', {}, 'too_close'),
+        ('Springs', {}, 'high_temperature'),
     ],
 )
-def test_a_walker_stops_and_says_why(job, ethanol, calculator, arguments, dynamics, reason, recorded) -> None:
+def test_a_walker_stops_and_says_why(job, ethanol, calculator, arguments, reason) -> None:
     walker = dict(WALKER)
-    start = ethanol
     if reason == 'high_temperature':  # the ramp cools the target to a millikelvin while energy is conserved
         walker['temperature_K'] = [300.0, 0.001]
     config = {
         'calculator': f'fakes.calculators:{calculator}',
         'arguments': arguments,
-        'dynamics': {'steps': 400, 'stride': 400, **dynamics},
+        'dynamics': {'steps': 400, 'stride': 400, 'ensemble': 'nve'},
         'walkers': [walker, WALKER],
     }
-    status = job.run_here('md', config, [start])
+    status = job.run_here('md', config, [ethanol])
     assert status['finished'], status['error']
     lines, end = table(job)
     assert end['end'] == reason, end
     assert 0 < end['step'] <= 400
     frames = read_frames(job.folder / 'walker_00.xyz')
-    assert len(frames) == len(lines) == (1 if recorded else 0)
-    if recorded:
+    assert len(frames) == len(lines) == (0 if reason == 'non_finite' else 1)
+    if frames:
         assert frames[0].info['step'] == end['step']
         assert end['message']
     assert table(job, 1)[1]['step'] >= 0, 'the next walker ran'
@@ -167,7 +166,7 @@ def test_ethanol_with_xtb_has_the_temperature_asked_for(job, ethanol: Atoms) -> 
     config = {
         'calculator': 'tblite.ase:TBLite',
         'arguments': {'method': 'GFN2-xTB', 'verbosity': 0},
-        'dynamics': {'steps': 16_000, 'equilibration': 2000, 'timestep_fs': 0.5, 'friction_per_fs': 0.05},
+        'dynamics': {'steps': 9000, 'equilibration': 1000, 'timestep_fs': 0.5, 'friction_per_fs': 0.05},
         'walkers': [{'structure': 0, 'temperature_K': 500.0, 'seed': 7}],
     }
     assert job.run_here('md', config, [ethanol])['finished']

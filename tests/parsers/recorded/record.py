@@ -302,7 +302,7 @@ def record_mace_train() -> None:
     case('missing_element', train_settings(E0s='{1: -13.0}', atomic_numbers='[1]'))
     case('bad_keys', train_settings(energy_key='energy_of_nobody', forces_key='forces_of_nobody'))
     case('bad_arguments', train_settings(num_chanels=4))
-    case('out_of_memory', train_settings(num_channels=2048, correlation=3), memory=3 * 2**30)
+    case('out_of_memory', train_settings(num_channels=2048, correlation=3), memory=1_288_490_188)
     endless = {**train_settings(), 'gradient_steps': 1_000_000}
     for name, signum in (('killed', signal.SIGKILL), ('terminated', signal.SIGTERM)):
         kill_when = lambda folder: lines_of(folder, 'results/mace_run-7_train.txt') >= 12  # noqa: E731

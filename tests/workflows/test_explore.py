@@ -1,0 +1,97 @@
+"""ExploreWorkChain through the real engine, with a real committee of untrained MACE models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+
+from aiida_mlip_al.data import ModelData
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'helpers'))
+
+
+@pytest.fixture
+def committee(tmp_path):
+    """Three models of hydrogen and oxygen."""
+    from tiny_mace import write_committee
+
+    paths = write_committee(tmp_path, ['H', 'O'], 3)
+    return {f'member_{i:02d}': ModelData.from_path(path, elements=['H', 'O']).store() for i, path in enumerate(paths)}
+
+
+def run(python_code, water, committee, settings, **inputs):
+    return run_get_node(
+        WorkflowFactory('mlip_al.explore'),
+        structures=water,
+        committee=committee,
+        settings=orm.Dict(settings),
+        **{'ase': {'code': python_code}, 'seed': 5, **inputs},
+    )
+
+
+@pytest.mark.slow
+def test_walkers_over_conditions_and_jobs(python_code, water, committee):
+    settings = {'temperature': [200, 400], 'walkers': 3, 'walkers_per_job': 2, 'steps': 20, 'check_interval': 5}
+    results, node = run(python_code, water, committee, settings)
+    assert node.exit_status == 0
+    names = ['job_00_walker_00', 'job_00_walker_01', 'job_01_walker_00']
+    assert sorted(results['trajectories']) == sorted(results['deviations']) == names
+    trajectory, deviation = results['trajectories'][names[1]], results['deviations'][names[1]]
+    assert trajectory.numsteps == deviation.n_frames == 4
+    assert trajectory.pbc == (False, False, False)
+    np.testing.assert_array_equal(deviation.get_array('step'), [5, 10, 15, 20])
+    np.testing.assert_allclose(trajectory.get_times(), [0.0025, 0.005, 0.0075, 0.01])
+    assert set(deviation.get_array('target_temperature_K')) == {400.0}
+    assert (deviation.max_force_deviation > 0).all()
+    assert deviation.get_array('descriptors').shape[0] == 4
+    assert trajectory.get_array('forces').shape == (4, 3, 3)
+    assert deviation.base.attributes.get('stop_reason') == 'finished'
+
+    # Another iteration of the loop draws other seeds, the same one the same.
+    first = results['trajectories'][names[0]].get_positions()
+    again, _ = run(python_code, water, committee, settings)
+    np.testing.assert_array_equal(again['trajectories'][names[0]].get_positions(), first)
+    history = orm.Dict({'rows': [{}]}).store()
+    other, _ = run(python_code, water, committee, {**settings, 'walkers': 1}, history=history)
+    assert np.abs(other['trajectories']['job_00_walker_00'].get_positions() - first).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_walker_beyond_the_upper_level_stops_and_keeps_its_frames(python_code, water, committee):
+    settings = {'temperature': 300, 'walkers': 1, 'steps': 50, 'check_interval': 5, 'upper': 1e-6}
+    results, node = run(python_code, water, committee, settings)
+    assert node.exit_status == 0
+    deviation = results['deviations']['job_00_walker_00']
+    assert deviation.base.attributes.get('stop_reason') == 'upper_level'
+    assert deviation.base.attributes.get('stopped_early') is True
+    assert deviation.n_frames >= 1
+
+
+@pytest.mark.slow
+def test_models_that_do_not_know_an_element_are_an_exit_code(python_code, committee):
+    from ase.build import molecule
+
+    stranger = {'methane': orm.StructureData(ase=molecule('CH4')).store()}
+    _, node = run(python_code, stranger, committee, {'steps': 10, 'check_interval': 5})
+    assert node.exit_status == 401
+    assert 'C' in node.exit_message
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'temprature': 300}, 'unknown key'),
+        ({'ensemble': 'npt'}, 'pressure'),
+        ({'temperature': -5}, 'greater than 0'),
+        ({'check_interval': 10, 'stride': 15}, 'multiple'),
+    ],
+)
+def test_bad_settings_are_refused(python_code, water, committee, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run(python_code, water, committee, settings)

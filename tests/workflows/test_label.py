@@ -1,0 +1,89 @@
+"""LabelWorkChain through the real engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+
+
+def run(**inputs):
+    return run_get_node(WorkflowFactory('mlip_al.label'), **inputs)
+
+
+def test_batches_become_one_shard_and_one_label_each(python_code, emt, copper):
+    structures = copper(5)
+    results, node = run(structures=structures, ase={'code': python_code, 'calculator': emt}, batch_size=2)
+    assert node.exit_status == 0
+    assert set(results['labels']) == set(structures)
+    assert results['dataset'].n_frames == 5
+    assert results['report']['n_labelled'] == 5
+    assert results['report']['n_rejected'] == 0
+    # Frames stand in the order of their names, whatever batch they came from, and lead back to their labels.
+    names = [frame.info['name'] for frame in results['dataset'].iterate()]
+    assert names == sorted(structures)
+    for frame in results['dataset'].iterate():
+        label = results['labels'][frame.info['name']]
+        np.testing.assert_allclose(frame.arrays['REF_forces'], label.forces, atol=1e-8)
+        np.testing.assert_allclose(frame.positions, structures[frame.info['name']].get_ase().positions, atol=1e-8)
+    assert len([child for child in node.called if child.process_label == 'LabelCalculation']) == 3
+
+
+def test_rejections_are_counted_and_tolerated_up_to_a_fraction(python_code, emt, copper):
+    inputs = {'structures': copper(4, squeezed=(2,)), 'ase': {'code': python_code, 'calculator': emt}}
+    results, node = run(**inputs, max_failed_fraction=0.25)
+    assert node.exit_status == 0
+    assert set(results['labels']) == {'frame_000', 'frame_001', 'frame_003'}
+    assert results['report']['reasons'] == {'too_close': 1}
+    assert results['report']['rejected'][0]['structure'] == 'frame_002'
+
+    _, node = run(**inputs, max_failed_fraction=0.2)
+    assert node.exit_status == 401
+    assert '1 of 4 structures got no label (1 too_close)' in node.exit_message
+    assert node.outputs.dataset.n_frames == 3, 'what was labelled is kept'
+
+
+def test_all_rejected_is_a_failure_without_a_dataset(python_code, emt, copper):
+    _, node = run(
+        structures=copper(1, squeezed=(0,)), ase={'code': python_code, 'calculator': emt}, max_failed_fraction=0.5
+    )
+    assert node.exit_status == 401
+    assert 'dataset' not in node.outputs
+
+
+def test_job_killed_in_the_middle_is_continued_with_the_rest(python_code, fake_calculator, copper, tmp_path):
+    marker = tmp_path / 'killed'
+    structures = copper(5)
+    inputs = fake_calculator('KillsItsJobOnce', marker=str(marker), after=2)
+    results, node = run(structures=structures, ase={'code': python_code, **inputs})
+    assert node.exit_status == 0
+    assert set(results['labels']) == set(structures)
+    jobs = sorted((child for child in node.called if child.process_label == 'LabelCalculation'), key=lambda job: job.pk)
+    assert [job.exit_status for job in jobs] == [400, 0]
+    first, second = (set(job.outputs.labels) for job in jobs)
+    assert len(first) == 2
+    assert first | second == set(structures)
+    assert not first & second, 'no structure is labelled twice'
+
+
+def test_structure_that_always_kills_its_job_is_given_up(python_code, fake_calculator, copper, tmp_path):
+    inputs = fake_calculator('KillsItsJobOnce', marker=str(tmp_path / 'missing' / 'never'), after=1)
+    _, node = run(structures=copper(2), ase={'code': python_code, **inputs}, max_failed_fraction=0.0, max_attempts=2)
+    assert node.exit_status in (0, 401)
+    jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
+    assert len(jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'sentence'),
+    [
+        ({'structures': {}}, 'no structure'),
+        ({'ase': None}, 'Give one engine to label with'),
+        ({'batch_size': 0}, 'must be at least 1'),
+    ],
+)
+def test_bad_inputs_are_refused(python_code, emt, copper, change, sentence):
+    inputs = {'structures': copper(1), 'ase': {'code': python_code, 'calculator': emt}, **change}
+    with pytest.raises(ValueError, match=sentence):
+        run(**{name: value for name, value in inputs.items() if value is not None})

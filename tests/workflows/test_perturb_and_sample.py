@@ -1,0 +1,87 @@
+"""PerturbAndSampleWorkChain through the real engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+
+
+def run(**inputs):
+    inputs['chains'] = {name: orm.List(list(chain)) for name, chain in inputs['chains'].items()}
+    return run_get_node(WorkflowFactory('mlip_al.perturb_and_sample'), **inputs)
+
+
+def test_chains_of_pure_steps(copper):
+    chains = {
+        'near': [{'rattle': {'copies': 4, 'stdev': 0.02}}],
+        'far': [
+            {'volume_scan': {'factors': [0.95, 1.05], 'quantity': 'volume'}},
+            {'rattle': {'copies': 2, 'stdev': 0.02}},
+        ],
+    }
+    structures = copper(1)
+    results, node = run(structures=structures, chains=chains, seed=3, split={'validation_fraction': 0.25})
+    assert node.exit_status == 0
+    frames = results['frames']
+    assert sorted(frames) == [f'far_frame_{i:03d}' for i in range(4)] + [f'near_frame_{i:03d}' for i in range(4)]
+    assert [frame.split for frame in frames.values()].count('validation') == 2
+    assert frames['near_frame_000'].origin['kind'] == 'rattle'
+    assert frames['far_frame_000'].origin['record']['parent']['seeder'] == 'volume_scan'
+    assert frames['far_frame_000'].origin['parent_uuid'] == structures['frame_000'].uuid
+    volume = structures['frame_000'].get_ase().get_volume()
+    assert frames['far_frame_000'].get_ase().get_volume() == pytest.approx(0.95 * volume)
+    assert all(frame.creator is not None for frame in frames.values())
+
+    again, _ = run(structures=structures, chains=chains, seed=3, split={'validation_fraction': 0.25})
+    for name, frame in frames.items():
+        assert again['frames'][name].base.caching.get_hash() == frame.base.caching.get_hash()
+
+
+def test_md_between_pure_steps(python_code, emt, copper):
+    chain = [
+        {'supercell': {'matrix': [1, 1, 2]}},
+        {'md': {'temperature': [300, 600], 'steps': 40, 'every': 10, 'timestep_fs': 2.0, 'frames': 6}},
+        {'rattle': {'copies': 1, 'stdev': 0.01}},
+    ]
+    results, node = run(
+        structures=copper(1),
+        chains={'hot': chain},
+        seed=1,
+        split={'name': 'test'},
+        md={'code': python_code, 'calculator': emt},
+    )
+    assert node.exit_status == 0
+    frames = results['frames']
+    assert len(frames) == 6
+    assert {frame.split for frame in frames.values()} == {'test'}
+    assert {frame.origin['temperature_K'] for frame in frames.values()} == {300.0, 600.0}
+    assert all(len(frame.get_ase()) == 8 for frame in frames.values())
+    positions = np.array([frame.get_ase().positions for frame in frames.values()])
+    assert np.ptp(positions, axis=0).max() > 0.01, 'the walkers moved'
+    job = next(child for child in node.called if child.process_label == 'MdCalculation')
+    assert len(job.outputs.trajectories) == 2
+    assert job.outputs.report['ends'] == {'finished': 2}
+
+
+def test_step_that_cannot_go_on_is_an_exit_code(copper):
+    chain = [{'rattle': {'copies': 1, 'stdev': 3.0, 'max_attempts': 2, 'min_distance_fraction': 0.95}}]
+    _, node = run(structures=copper(1), chains={'wild': chain}, seed=1)
+    assert node.exit_status == 401
+    assert 'wild' in node.exit_message
+    assert '2 attempts' in node.exit_message or 'attempt' in node.exit_message
+
+
+@pytest.mark.parametrize(
+    ('chain', 'sentence'),
+    [
+        ([{'ratle': {}}], 'unknown step'),
+        ([{'rattle': {'copy': 3}}], 'unknown key'),
+        ([{'md': {'steps': 100}}], 'give the code that runs it'),
+    ],
+)
+def test_bad_chains_are_refused(copper, chain, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run(structures=copper(1), chains={'bad': orm.List(chain)}, seed=1)
