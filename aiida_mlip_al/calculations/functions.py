@@ -29,6 +29,7 @@ from aiida_mlip_al.selection.calibration import conformal_lower_level
 from aiida_mlip_al.selection.convergence import IterationRow, StopCriteria, stop_reason
 from aiida_mlip_al.selection.criteria import TrustLevels
 from aiida_mlip_al.selection.reference import fit_atomic_energies
+from aiida_mlip_al.selection.sanity import PhysicalLimits, unphysical_reason
 from aiida_mlip_al.selection.select import SelectionSettings
 from aiida_mlip_al.selection.select import select_frames as select
 from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
@@ -271,57 +272,54 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     :param inputs: ``trajectories`` and ``deviations`` by walker; ``train`` and ``validation``, the committee's deviations and
         errors on the labelled frames; ``new_labels``, those of the previous round; the loop's ``history``.
     """
-    options = parse_parameters('select', SelectParameters, settings.get_dict()).model_dump()
+    options = parse_parameters('select', SelectParameters, settings.get_dict())
     trajectories, deviations = inputs['trajectories'], inputs['deviations']
     names = sorted(deviations)
     rows = inputs['history']['rows'] if 'history' in inputs else []
     known = [inputs[name] for name in ('train', 'validation') if name in inputs]
-    n_labelled = sum(node.n_frames for node in known)
-
     levels, thresholds = _levels(options, [inputs[name] for name in ('validation', 'new_labels') if name in inputs])
-    budget = options['max_labels']
-    if options['label_budget'] is not None:
-        budget = max(0, min(budget, options['label_budget'] - n_labelled))
-    chosen_settings = SelectionSettings(
-        max_labels=budget,
-        audit_fraction=options['audit_fraction'],
-        diversity=options['diversity'],
-        duplicate_tolerance=options['duplicate_tolerance'],
-        max_per_trajectory=options['max_per_trajectory'],
-        max_force=options['max_force'],
-        seed=stream_seed(seed.value, 'select', len(rows)),
-    )
+    budget = options.max_labels
+    if options.label_budget is not None:
+        budget = max(0, min(budget, options.label_budget - sum(node.n_frames for node in known)))
     lengths = [deviations[name].n_frames for name in names]
-    unphysical: list[str | None] = []
-    for name, length in zip(names, lengths, strict=True):
-        reason = deviations[name].base.attributes.get('stop_reason')
-        broken = reason not in ('finished', 'killed', 'upper_level')
-        unphysical += [None] * (length - 1) + [reason if broken else None] if length else []
+    walker = np.repeat(np.arange(len(names)), lengths)
+    frame = np.concatenate([np.arange(length) for length in lengths])
+    max_force_deviation = _joined(deviations, names, 'max_force_deviation')
     selection = select(
-        _joined(deviations, names, 'max_force_deviation'),
+        max_force_deviation,
         levels,
-        chosen_settings,
+        SelectionSettings(
+            max_labels=budget,
+            audit_fraction=options.audit_fraction,
+            diversity=options.diversity,
+            duplicate_tolerance=options.duplicate_tolerance,
+            max_per_trajectory=options.max_per_trajectory,
+            max_force=options.max_force,
+            seed=stream_seed(seed.value, 'select', len(rows)),
+        ),
         max_force=_joined(deviations, names, 'max_force'),
         descriptors=_joined(deviations, names, 'descriptors'),
         training_descriptors=_stacked(known, 'descriptors'),
-        trajectory=np.repeat(np.arange(len(names)), lengths),
-        unphysical=unphysical,
+        trajectory=walker,
+        unphysical=[
+            reason
+            for name in names
+            for reason in _unphysical(trajectories[name], deviations[name], levels.lower, options.limits)
+        ],
     )
-    walker = np.repeat(np.arange(len(names)), lengths)
-    frame = np.concatenate([np.arange(length) for length in lengths])
     node = SelectionData.from_arrays(
         {
             'trajectory': walker,
             'frame': frame,
             'verdict': selection.verdicts,
             'rank': selection.ranks,
-            'max_force_deviation': _joined(deviations, names, 'max_force_deviation'),
+            'max_force_deviation': max_force_deviation,
         },
         names,
         thresholds,
     )
     rng = np.random.default_rng(stream(seed.value, 'split', len(rows)))
-    splits = assign_splits(len(selection.chosen), {'validation_fraction': options['validation_fraction']}, rng)
+    splits = assign_splits(len(selection.chosen), {'validation_fraction': options.validation_fraction}, rng)
     frames = {}
     for rank, index in enumerate(selection.chosen):
         name, row = names[walker[index]], int(frame[index])
@@ -351,23 +349,42 @@ def _stacked(nodes: list[DeviationData], array: str) -> np.ndarray | None:
     return np.concatenate(arrays) if arrays else None
 
 
-def _levels(options: dict[str, Any], held_out: list[DeviationData]) -> tuple[TrustLevels, dict[str, Any]]:
+def _unphysical(
+    trajectory: orm.TrajectoryData, deviation: DeviationData, lower: float, limits: PhysicalLimits
+) -> list[str | None]:
+    """Return why each frame of a trajectory is unphysical; those that need no label are not looked at.
+
+    A walker that was stopped for its geometry, its forces or its temperature ends in an unphysical frame.
+    """
+    start_cell = trajectory.get_cells()[0]
+    reasons = [
+        unphysical_reason(frame_of(trajectory, row), limits, start_cell=start_cell) if value > lower else None
+        for row, value in enumerate(deviation.max_force_deviation)
+    ]
+    stop = deviation.base.attributes.get('stop_reason')
+    if reasons and stop not in ('finished', 'killed', 'upper_level'):
+        reasons[-1] = reasons[-1] or stop
+    return reasons
+
+
+def _levels(options: SelectParameters, held_out: list[DeviationData]) -> tuple[TrustLevels, dict[str, Any]]:
     """Return the trust levels in force, and how they were found."""
-    upper = options['upper']
-    if options['lower'] is not None:
-        return TrustLevels(options['lower'], upper), {'lower': options['lower'], 'upper': upper, 'method': 'fixed'}
+    if options.lower is not None:
+        levels = TrustLevels(options.lower, options.upper)
+        return levels, {'lower': levels.lower, 'upper': levels.upper, 'method': 'fixed'}
+    assert options.tolerance is not None
     calibration = conformal_lower_level(
         np.concatenate([node.max_force_deviation for node in held_out]),
         np.concatenate([node.get_array('max_force_error') for node in held_out]),
-        options['tolerance'],
-        options['coverage'],
+        options.tolerance,
+        options.coverage,
     )
-    levels = calibration.levels(upper)
+    levels = calibration.levels(options.upper)
     return levels, {
         'lower': levels.lower,
-        'upper': upper,
+        'upper': levels.upper,
         'method': 'conformal',
-        'tolerance': options['tolerance'],
+        'tolerance': options.tolerance,
         'factor': calibration.factor,
         'n_pairs': calibration.n_pairs,
         'coverage': calibration.coverage,
@@ -385,11 +402,11 @@ def assess_labels(selection: SelectionData, dataset: DatasetData, **inputs: Any)
     """
     trajectories, deviations = inputs['trajectories'], inputs['deviations']
     chosen = selection.chosen()
-    audited = [
-        frame
-        for frame, verdict in zip(selection.get_array('rank'), selection.verdicts, strict=True)
-        if frame >= 0 and verdict == Verdict.AUDIT
-    ]
+    audited = {
+        int(rank)
+        for rank, verdict in zip(selection.get_array('rank'), selection.verdicts, strict=True)
+        if verdict is Verdict.AUDIT
+    }
     columns: dict[str, list[float]] = {}
     for labelled in dataset.iterate():
         rank = int(str(labelled.info['name']).rsplit('_', 1)[1])

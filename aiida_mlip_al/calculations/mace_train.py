@@ -16,6 +16,7 @@ from aiida_mlip_al.data.dataset import check_same_theory
 from .base import RunnerCalculation, device_of
 
 OWN_KEYS = {'gradient_steps', 'stage_two_fraction', 'final_lr_fraction', 'bootstrap'}
+STRESS_LOSSES = {'stress', 'huber', 'universal'}
 SET_BY_US = {
     'name',
     'seed',
@@ -160,6 +161,9 @@ class MaceTrainCalculation(RunnerCalculation):
         if 'initial_model' in self.inputs and not self.inputs.initial_model.base.attributes.get('is_foundation'):
             parameters.update(warm_start)
         own = {key: parameters.pop(key, None) for key in sorted(OWN_KEYS)}
+        if parameters.get('loss', 'auto') == 'auto':
+            stressed = any('stress' in node.base.attributes.get('properties') for node in self.inputs.datasets.values())
+            parameters['loss'] = 'stress' if stressed else 'weighted'
         energies = self.inputs.reference_energies.get_dict()
         e0s = {atomic_numbers[symbol]: energies[symbol] for symbol in sorted(energies, key=atomic_numbers.__getitem__)}
         arguments: dict[str, Any] = {
@@ -173,10 +177,13 @@ class MaceTrainCalculation(RunnerCalculation):
             'forces_key': 'REF_forces',
             'stress_key': 'REF_stress',
             'device': device_of(self.inputs.code),
-            'error_table': 'PerAtomMAE',
+            'error_table': 'PerAtomMAEstressvirials' if parameters['loss'] in STRESS_LOSSES else 'PerAtomMAE',
             'plot': False,
             'save_cpu': True,
         }
+        if own['stage_two_fraction'] is not None and 'stress_weight' in arguments:
+            # mace_run_train's own default would unlearn the stress in stage two.
+            arguments.setdefault('swa_stress_weight', arguments['stress_weight'])
         if 'initial_model' in self.inputs:
             arguments['foundation_model'] = 'initial.model'
             arguments['multiheads_finetuning'] = 'replay' in self.inputs

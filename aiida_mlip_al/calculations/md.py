@@ -23,7 +23,9 @@ def validate_walkers(inputs: Any, _: Any = None) -> str | None:
     for index, walker in enumerate(walkers):
         name = walker.get('structure')
         if name not in structures:
-            return f'Walker {index} starts from `{name}`, which is none of the structures {", ".join(sorted(structures))}.'
+            return (
+                f'Walker {index} starts from `{name}`, which is none of the structures {", ".join(sorted(structures))}.'
+            )
     return None
 
 

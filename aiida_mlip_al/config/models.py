@@ -65,6 +65,7 @@ class MaceSettings(Section):
     bootstrap: float | None = Field(
         default=None, gt=0, le=1, description='part of the training frames drawn with replacement'
     )
+    model: Literal['MACE', 'ScaleShiftMACE'] = Field(default='ScaleShiftMACE', description='architecture')
     r_max: Positive = Field(default=5.0, description='cutoff radius, Å')
     num_channels: int = Field(default=32, ge=1, description='channels of the node features')
     max_L: int = Field(default=0, ge=0, le=3, description='highest order of the equivariant messages')
@@ -76,14 +77,12 @@ class MaceSettings(Section):
     valid_batch_size: int = Field(default=32, ge=1, description='frames of one validation pass')
     eval_interval: int = Field(default=1, ge=1, description='epochs between validations')
     lr: Positive = Field(default=0.01, description='learning rate')
-    loss: Literal['weighted', 'stress', 'universal', 'forces_only', 'huber'] = Field(
-        default='weighted', description='loss function'
+    loss: Literal['auto', 'weighted', 'stress', 'universal', 'forces_only', 'huber'] = Field(
+        default='auto', description='loss function; auto: with stress if the labels have it'
     )
     energy_weight: float = Field(default=1.0, ge=0, description='weight of the energies')
     forces_weight: float = Field(default=100.0, ge=0, description='weight of the forces')
-    stress_weight: float | None = Field(
-        default=None, ge=0, description='weight of the stresses; 100 or more to learn them'
-    )
+    stress_weight: float = Field(default=500.0, ge=0, description='weight of the stresses; 100 or more to learn them')
     ema: bool = Field(default=True, description='average the weights over the steps')
     ema_decay: float = Field(default=0.99, gt=0, lt=1, description='decay of that average')
     amsgrad: bool = Field(default=True, description='AMSGrad variant of Adam')
@@ -105,6 +104,9 @@ class MaceTraining(MaceSettings):
         description='keys that differ when a member starts from its predecessor; left out: always from scratch',
     )
     final: dict[str, Any] = Field(default_factory=dict, description='keys that differ for the final committee')
+    replay: str | None = Field(
+        default=None, description='DatasetData (PK or UUID) of the foundation model to replay: multihead fine-tuning'
+    )
     foundation_model: str | None = Field(default=None, description='model file or node (PK, UUID) to fine-tune')
 
     @field_validator('warm_start', 'final')

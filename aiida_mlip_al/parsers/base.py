@@ -32,9 +32,10 @@ class RunnerParser(Parser):
         """Return what the runner wrote at its end, or an empty mapping if it was killed."""
         text = self.read_text(f'{self.node.process_class.RUNNER}.status.json')
         try:
-            return json.loads(text) if text else {}
+            status = json.loads(text)
         except ValueError:
             return {}
+        return status if isinstance(status, dict) else {}
 
     def failure(self, status: dict[str, Any]) -> ExitCode | None:
         """Return why the job did not come to its end, or None if it did.

@@ -93,7 +93,6 @@ class MaceTrainParser(RunnerParser):
         """Parse the retrieved files."""
         status = self.read_status()
         log = self.read_matching('logs', '.log')
-        output = self.read_text('train.out')
         curve = parse_results(self.read_matching('results', '_train.txt'))
         epoch = chosen_epoch(log)
         report = {
@@ -114,7 +113,7 @@ class MaceTrainParser(RunnerParser):
             return self.exit_codes.ERROR_NONFINITE_LOSS
         failed = self.failure(status)
         if failed is not None:
-            return self.explain(output + log) or failed
+            return self.explain(status.get('error') or '') or failed
         try:
             inside = json.loads(self.read_text('model.json'))
             content = self.retrieved.base.repository.get_object_content(inside['file'], mode='rb')
@@ -151,9 +150,10 @@ class MaceTrainParser(RunnerParser):
             node.set_array(name, np.array(values))
         return node
 
-    def explain(self, text: str) -> ExitCode | None:
-        """Return the exit code of a failure that the output names, or None."""
+    def explain(self, error: str) -> ExitCode | None:
+        """Return the exit code of a failure that the error, or the last line of the output, names; None for another one."""
         last = self.last_words()
+        text = f'{error}\n{last}'
         if re.search(r"can't allocate memory|out of memory|OutOfMemoryError|MemoryError", text):
             return self.exit_codes.ERROR_OUT_OF_MEMORY
         if re.search(r'not found in atomic_energies_dict|is not in list|E0s (not|must)|atomic_energies', text):

@@ -48,7 +48,9 @@ class MdParser(RunnerParser):
         """Parse the retrieved files."""
         status = self.read_status()
         walkers = self.read_walkers()
-        messages = {name: walker.end['message'] for name, walker in walkers.items() if walker.end and walker.end['message']}
+        messages = {
+            name: walker.end['message'] for name, walker in walkers.items() if walker.end and walker.end['message']
+        }
         self.out(
             'report',
             orm.Dict(

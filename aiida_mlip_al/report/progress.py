@@ -75,7 +75,9 @@ def progress(run: orm.WorkChainNode) -> Progress:
         rows=rows,
         error_name=name,
         elapsed_s=(end - run.ctime).total_seconds(),
-        failures=[f'{WORDS.get(child.stage, child.stage)} <{job.pk}>: {job.failure}' for child, job in jobs if job.failure],
+        failures=[
+            f'{WORDS.get(child.stage, child.stage)} <{job.pk}>: {job.failure}' for child, job in jobs if job.failure
+        ],
         paused=[job.pk for _, job in jobs if job.paused],
         exit_status=run.exit_status,
         message=failure_of(run) or '',

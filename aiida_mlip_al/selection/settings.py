@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters
+from aiida_mlip_al.selection.sanity import PhysicalLimits
 
 
 class SelectParameters(StepParameters):
@@ -37,9 +38,26 @@ class SelectParameters(StepParameters):
     max_force: Positive | None = Field(
         default=50.0, description='a frame with a larger predicted force is unphysical, eV/Å'
     )
+    min_distance_fraction: float | None = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description='a frame with closer atoms is unphysical, as part of the sum of covalent radii',
+    )
+    volume_factor: float | None = Field(
+        default=2.0, gt=1, description='a frame whose cell grew or shrank by more than this factor is unphysical'
+    )
+    angle_range: tuple[float, float] | None = Field(
+        default=(30.0, 150.0), description='a frame whose cell angles leave this range is unphysical, degrees'
+    )
     validation_fraction: float = Field(
         default=0.1, ge=0, lt=1, description='part of the new labels that is held out for validation'
     )
+
+    @property
+    def limits(self) -> PhysicalLimits:
+        """What a frame may look like."""
+        return PhysicalLimits(self.min_distance_fraction, self.max_force, self.volume_factor, self.angle_range)
 
     @model_validator(mode='after')
     def _levels(self) -> SelectParameters:

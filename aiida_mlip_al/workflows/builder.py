@@ -170,6 +170,8 @@ class Inputs:
         }
         if mace.foundation_model is not None:
             inputs['foundation_model'] = load_model(mace.foundation_model, self.folder)
+        if mace.replay is not None:
+            inputs['mace']['train']['replay'] = load_typed(mace.replay, DatasetData, 'dataset')
         return inputs
 
     def explore(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_killed_job_keeps_its_frames(
     assert status == expected
     for walker in ('walker_00', 'walker_01'):
         deviation = outputs['deviations'][walker]
-        assert deviation.n_frames == outputs['trajectories'][walker].numsteps >= 2
+        assert deviation.n_frames == outputs['trajectories'][walker].numsteps >= 1
         assert deviation.base.attributes.get('stop_reason') == 'killed'
         assert deviation.base.attributes.get('stopped_early') is True
 
