@@ -15,6 +15,6 @@ class CheckParser(RunnerParser):
     def parse(self, **_: Any) -> ExitCode | None:
         """Check that the job came to its end."""
         status = self.read_status()
-        if not status:
+        if not status and not self.node.exit_status:
             return self.exit_codes.ERROR_NO_RESULTS.format(message=self.last_words())
         return self.failure(status)

@@ -160,7 +160,7 @@ class MaceTrainParser(RunnerParser):
             return self.exit_codes.ERROR_MISSING_ELEMENT.format(message=last)
         if re.search(r'unrecognized arguments|invalid choice|invalid \S+ value|expected one argument', text):
             return self.exit_codes.ERROR_BAD_ARGUMENTS.format(message=last)
-        if re.search(r'no (energies|forces)|None of the .* keys|not found in .* keys', text, re.IGNORECASE):
+        if re.search(r'no (energies|forces)|None of .* found in|change the key names', text, re.IGNORECASE):
             return self.exit_codes.ERROR_BAD_KEYS.format(message=last)
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters, stream_seed
 
 Condition = Positive | Annotated[list[Positive], Field(min_length=1)]
-Ramp = Annotated[list[float], Field(min_length=2, max_length=2)]
+Ends = Field(min_length=2, max_length=2)
 
 
 class Dynamics(StepParameters):
@@ -28,8 +29,8 @@ class Dynamics(StepParameters):
     friction_per_fs: Positive = Field(default=0.01, description='Langevin friction, 1/fs')
     taut_fs: Positive = Field(default=100.0, description='time constant of the thermostat, fs')
     taup_fs: Positive = Field(default=1000.0, description='time constant of the barostat, fs')
-    barostat_mask: list[bool] | None = Field(
-        default=None, min_length=3, max_length=3, description='axes that may change'
+    barostat_mask: Literal['isotropic'] | Annotated[list[bool], Field(min_length=3, max_length=3)] | None = Field(
+        default=None, description='isotropic, or three booleans: the axes that may change; left out: the full cell'
     )
     min_distance_fraction: Positive = Field(
         default=0.5, description='stop when atoms are closer than this part of the radii sum'
@@ -41,9 +42,14 @@ class Dynamics(StepParameters):
 
     @model_validator(mode='after')
     def _check_dynamics(self) -> Dynamics:
-        if (self.pressure is None) == (self.ensemble == 'npt'):
+        if self.has_pressure != (self.ensemble == 'npt'):
             raise ValueError("'pressure' (GPa) goes with ensemble 'npt' and only with it")
         return self
+
+    @property
+    def has_pressure(self) -> bool:
+        """Whether a pressure is asked for."""
+        return self.pressure is not None
 
     @property
     def temperatures(self) -> list[float]:
@@ -59,10 +65,12 @@ class Dynamics(StepParameters):
 class DynamicsSettings(Dynamics):
     """An exploration: dynamics, walkers, and how the committee watches itself."""
 
-    temperature_ramp: Ramp | None = Field(
+    temperature_ramp: Annotated[list[Positive], Ends] | None = Field(
         default=None, description='K at the start and at the end; replaces temperature'
     )
-    pressure_ramp: Ramp | None = Field(default=None, description='GPa at the start and at the end; replaces pressure')
+    pressure_ramp: Annotated[list[float], Ends] | None = Field(
+        default=None, description='GPa at the start and at the end; replaces pressure'
+    )
     walkers: int = Field(default=1, ge=1, description='independent trajectories, spread over structures and conditions')
     walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
     check_interval: int = Field(default=10, ge=1, description='steps between evaluations of the whole committee')
@@ -74,9 +82,12 @@ class DynamicsSettings(Dynamics):
     def _check_stride(self) -> DynamicsSettings:
         if self.stride is not None and self.stride % self.check_interval:
             raise ValueError(f"'stride' ({self.stride}) must be a multiple of 'check_interval' ({self.check_interval})")
-        if self.pressure_ramp is not None and self.ensemble != 'npt':
-            raise ValueError("'pressure_ramp' (GPa) goes with ensemble 'npt' and only with it")
         return self
+
+    @property
+    def has_pressure(self) -> bool:
+        """Whether a pressure is asked for."""
+        return self.pressure is not None or self.pressure_ramp is not None
 
 
 DYNAMICS_KEYS = (
@@ -117,7 +128,7 @@ def spread_walkers(
 ) -> dict[str, list[dict[str, Any]]]:
     """Spread the walkers over structures, temperatures and pressures, and over jobs.
 
-    Conditions vary fastest, so that every structure meets every condition as early as the number of walkers allows.
+    Structure and condition change from walker to walker, and no pair of them comes again before every pair was there.
 
     :param structures: names of the structures to start from.
     :param seed: the walkers' own seeds are drawn from it, with ``stream`` (for example the iteration).
@@ -127,11 +138,13 @@ def spread_walkers(
     pressures = [settings.pressure_ramp] if settings.pressure_ramp else settings.pressures
     conditions = [(temperature, pressure) for pressure in pressures for temperature in temperatures]
     walkers = []
+    # Where the two numbers have a common factor, pairs would repeat from here on: go on with the next structure.
+    period = lcm(len(conditions), len(structures))
     for index in range(settings.walkers):
         temperature, pressure = conditions[index % len(conditions)]
         walkers.append(
             {
-                'structure': structures[index % len(structures)],
+                'structure': structures[(index + index // period) % len(structures)],
                 'temperature_K': temperature,
                 'pressure_GPa': pressure,
                 'seed': stream_seed(seed, 'walker', *stream, index),

@@ -14,7 +14,8 @@ def validate_split(settings: Mapping[str, Any]) -> str | None:
     """Return one sentence if the settings are neither a split's name nor a fraction for validation."""
     if set(settings) == {'name'} and settings['name'] in SPLIT_NAMES:
         return None
-    if set(settings) == {'validation_fraction'} and 0 <= settings['validation_fraction'] < 1:
+    fraction = settings.get('validation_fraction')
+    if set(settings) == {'validation_fraction'} and isinstance(fraction, (int, float)) and 0 <= fraction < 1:
         return None
     return f'Give either `name` ({", ".join(SPLIT_NAMES)}) or `validation_fraction` (from 0 to below 1), not {dict(settings)}.'
 

@@ -91,18 +91,32 @@ class ActiveLearningWorkChain(WorkChain):
         for namespace in ('seeding', 'test'):
             # These relations are checked by the child, when its structures are there.
             spec.inputs[namespace].validator = None
-        spec.expose_inputs(LabelWorkChain, namespace='label', exclude=('structures',))
+        spec.expose_inputs(
+            LabelWorkChain,
+            namespace='label',
+            exclude=('structures',),
+            namespace_options={'help': 'How structures are labelled.'},
+        )
         spec.expose_inputs(
             CommitteeTrainWorkChain,
             namespace='train',
             exclude=('datasets', 'previous', 'seed', 'reference_energies'),
+            namespace_options={'help': 'How a committee is trained.'},
         )
         spec.expose_inputs(
-            ExploreWorkChain, namespace='explore', exclude=('structures', 'committee', 'seed', 'history')
+            ExploreWorkChain,
+            namespace='explore',
+            exclude=('structures', 'committee', 'seed', 'history'),
+            namespace_options={'help': 'How the committee explores.'},
         )
         for namespace in ('label', 'train', 'explore'):
             spec.inputs[namespace].validator = None
-        spec.expose_inputs(EvaluateCalculation, namespace='evaluate', include=('code', 'metadata', 'settings'))
+        spec.expose_inputs(
+            EvaluateCalculation,
+            namespace='evaluate',
+            include=('code', 'metadata', 'settings'),
+            namespace_options={'help': 'How the committee is evaluated on the labelled frames.'},
+        )
         spec.input(
             'select',
             valid_type=orm.Dict,

@@ -73,6 +73,7 @@ class CommitteeTrainWorkChain(WorkChain):
                 'train.initial_model',
                 'train.parent_folder',
             ),
+            namespace_options={'help': 'How each member is trained.'},
         )
         # The relations between these inputs are checked by each member, when all of them are there.
         spec.inputs['mace']['train'].validator = None

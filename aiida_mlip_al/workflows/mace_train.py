@@ -21,7 +21,7 @@ class MaceTrainBaseWorkChain(BaseRestartWorkChain):
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        spec.expose_inputs(MaceTrainCalculation, namespace='train')
+        spec.expose_inputs(MaceTrainCalculation, namespace='train', namespace_options={'help': 'The training.'})
         spec.expose_outputs(MaceTrainCalculation)
         spec.inputs['max_iterations'].default = lambda: orm.Int(3)
         spec.outline(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,17 +13,11 @@ import pytest
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
 
-def daemon_processes(folder: str) -> list[psutil.Process]:
-    """Return the processes of the daemon (circus, workers, broker) whose configuration is in a folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = ' '.join(process.cmdline())
-            if process.environ().get('AIIDA_PATH') == folder and ('daemon' in command or 'broker' in command):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+def daemon_processes(folder: Path) -> list[psutil.Process]:
+    """Return circus and all that it started (workers, broker), by the pid file in a configuration folder."""
+    pid = int(next((folder / '.aiida' / 'daemon').glob('circus-*.pid')).read_text())
+    circus = psutil.Process(pid)
+    return [circus, *circus.children(recursive=True)]
 
 
 @pytest.mark.timeout(600)
@@ -32,8 +27,8 @@ def test_killed_daemon_loses_nothing(installation):
     while 'LabelCalculation' not in installation.verdi('process', 'status', str(pk)):
         assert time.monotonic() < deadline, 'no label job came'
         time.sleep(0.5)
-    victims = daemon_processes(str(installation.folder))
-    assert victims, 'no daemon to kill'
+    victims = daemon_processes(installation.folder)
+    assert len(victims) >= 3, 'circus, a worker and the broker'
     for process in victims:
         os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs(victims, timeout=10)

@@ -73,6 +73,8 @@ def test_why_a_job_did_not_end(
         assert failure.message == 'The runner stopped: No such calculator.'
 
 
-@pytest.mark.parametrize(('text', 'words'), [('one\ntwo \n\n', 'two'), ('', 'it printed nothing.'), ('x' * 999, 'x' * 300)])
+@pytest.mark.parametrize(
+    ('text', 'words'), [('one\ntwo \n\n', 'two'), ('', 'it printed nothing.'), ('x' * 999, 'x' * 300)]
+)
 def test_last_words(parser_of: Make, text: str, words: str) -> None:
     assert parser_of({'label.out': text}).last_words() == words

@@ -120,7 +120,9 @@ def test_wrong_number_of_frames(parse_retrieved: Make, recorded: Make, inputs: d
 
 
 @pytest.mark.parametrize('name', ['energies', 'forces'])
-def test_prediction_that_is_not_finite(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any], name: str) -> None:
+def test_prediction_that_is_not_finite(
+    parse_retrieved: Make, recorded: Make, inputs: dict[str, Any], name: str
+) -> None:
     files = recorded('evaluate/finished')
     arrays = load(files['evaluation_test.npz'])
     arrays[name].flat[1] = np.nan

@@ -54,7 +54,9 @@ def test_killed_job_keeps_its_frames(
         assert deviation.base.attributes.get('stopped_early') is True
 
 
-def test_walker_without_a_frame_is_left_out(parse_retrieved: Make, recorded: Make, dynamics_inputs: dict[str, Any]) -> None:
+def test_walker_without_a_frame_is_left_out(
+    parse_retrieved: Make, recorded: Make, dynamics_inputs: dict[str, Any]
+) -> None:
     files = recorded('explore/finished')
     files['walker_00.xyz'] = b''
     files['walker_00.jsonl'] = b'{"end": "too_close", "step": 0, "message": "atoms 0 and 1 are 0.1 apart."}\n'

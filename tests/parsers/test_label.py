@@ -31,30 +31,29 @@ def test_finished(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any])
     files = recorded('label/finished')
     outputs, status, _ = parse_retrieved('mlip_al.label', inputs, files)
     assert status == 0
-    assert sorted(outputs['labels']) == ['frame_000', 'frame_002']
-    first, third = read_frames(files['labels.extxyz'])
+    assert sorted(outputs['labels']) == ['frame_001', 'frame_002']
+    second, third = read_frames(files['labels.extxyz'])
     label = outputs['labels']['frame_002']
-    assert label.energy == third.info['REF_energy']
-    assert (first.arrays['REF_forces'] != third.arrays['REF_forces']).any()
+    assert label.energy == third.info['REF_energy'] != second.info['REF_energy']
     np.testing.assert_array_equal(label.forces, third.arrays['REF_forces'])
     np.testing.assert_array_equal(label.get_array('positions'), molecule('H2O').positions)
     assert label.stress is None
     assert label.split == 'validation'
     assert label.base.attributes.get('temperature_K') == 450.0
-    assert outputs['labels']['frame_000'].split == 'train'
+    assert outputs['labels']['frame_001'].split == 'train'
     assert label.base.attributes.get('theory') == 'Troubled(stiffness=10.0)'
 
 
 def test_dataset_leads_back_to_the_labels(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]) -> None:
     outputs, _, _ = parse_retrieved('mlip_al.label', inputs, recorded('label/finished'))
     frames = outputs['dataset'].get_ase_list()
-    assert [frame.info['name'] for frame in frames] == ['frame_000', 'frame_002']
+    assert [frame.info['name'] for frame in frames] == ['frame_001', 'frame_002']
     assert [frame.info['split'] for frame in frames] == ['train', 'validation']
     for frame in frames:
         label = outputs['labels'][frame.info['name']]
         assert frame.info['REF_energy'] == label.energy
         np.testing.assert_array_equal(frame.arrays['REF_forces'], label.forces)
-    assert outputs['dataset'].theory_hash == outputs['labels']['frame_000'].theory_hash
+    assert outputs['dataset'].theory_hash == outputs['labels']['frame_001'].theory_hash
 
 
 def test_report_gives_every_reason(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]) -> None:
@@ -70,7 +69,7 @@ def test_report_gives_every_reason(parse_retrieved: Make, recorded: Make, inputs
         'reasons': {'unconverged': 1, 'force_cap': 1},
         'rejected': [
             {
-                'structure': 'frame_001',
+                'structure': 'frame_000',
                 'reason': 'unconverged',
                 'message': 'RuntimeError: SCF not converged in 10 cycles',
             },
@@ -120,7 +119,9 @@ def test_cut_files(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]
     assert outputs['report']['n_unfinished'] == 2
 
 
-def test_finished_job_that_lost_a_label_is_not_good(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]) -> None:
+def test_finished_job_that_lost_a_label_is_not_good(
+    parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]
+) -> None:
     files = recorded('label/finished')
     files['labels.extxyz'] = files['labels.extxyz'][:-20]
     outputs, status, _ = parse_retrieved('mlip_al.label', inputs, files)
@@ -137,7 +138,7 @@ def test_number_that_is_not_finite_is_no_label(parse_retrieved: Make, recorded: 
     assert sorted(outputs['labels']) == ['frame_002']
     assert outputs['report']['reasons'] == {'unconverged': 1, 'force_cap': 1, 'error': 1}
     rejected = {item['structure']: item['message'] for item in outputs['report']['rejected']}
-    assert 'not finite' in rejected['frame_000']
+    assert 'not finite' in rejected['frame_001']
 
 
 def test_runner_failed(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]) -> None:

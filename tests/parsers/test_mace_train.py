@@ -234,7 +234,9 @@ class TestResults:
 
 
 def test_log() -> None:
-    log = 'x INFO: Loaded Stage one model from epoch 5 for evaluation\nx INFO: Loaded Stage two model from epoch 12 for\n'
+    log = (
+        'x INFO: Loaded Stage one model from epoch 5 for evaluation\nx INFO: Loaded Stage two model from epoch 12 for\n'
+    )
     assert chosen_epoch(log) == 12
     assert chosen_epoch('') is None
     assert is_done('INFO: Done\n\n')

@@ -148,7 +148,7 @@ def lines_of(folder: Path, name: str) -> int:
 def record_label() -> None:
     """Record labelling."""
     settings = {'calculator': 'fakes.calculators:Troubled', 'arguments': {}, 'max_force': 50.0, 'timeout_s': None}
-    troubles = (None, 'raises_unconverged', None, 'huge')
+    troubles = ('raises_unconverged', None, None, 'huge')
     frames = waters(4)
     for atoms, trouble in zip(frames, troubles, strict=True):
         if trouble:

@@ -1,0 +1,166 @@
+"""The command line without a daemon: help, plans, watching, errors."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from aiida_mlip_al.cli import COMMANDS, main
+from aiida_mlip_al.cli.dry_run import chain_frames, plan
+from aiida_mlip_al.cli.follow import follow, render
+from aiida_mlip_al.config import make_config
+from aiida_mlip_al.report.progress import Progress
+
+
+@pytest.mark.parametrize('command', ['', *COMMANDS])
+def test_every_command_has_help(command):
+    result = CliRunner().invoke(main, [*([command] if command else []), '--help'])
+    assert result.exit_code == 0, result.output
+    assert 'Usage' in result.output
+
+
+def test_help_imports_neither_aiida_nor_torch_nor_pydantic():
+    program = (
+        'import sys\nfrom click.testing import CliRunner\nfrom aiida_mlip_al.cli import main\n'
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
+        "print([name for name in ('aiida', 'torch', 'ase', 'pydantic', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+def test_unknown_command_gets_a_suggestion():
+    result = CliRunner().invoke(main, ['lanch'])
+    assert result.exit_code != 0
+    assert 'Did you mean `launch`?' in result.output
+
+
+def test_plan_counts_frames_labels_and_steps():
+    config = make_config(
+        {
+            'protocol': 'quickstart',
+            'structures': ['x.xyz'],
+            'labels': {'ase': {'calculator': 'ase.calculators.emt:EMT', 'batch_size': 10}},
+            'seed': [{'rattle': {'copies': 25}}],
+            'test': [{'md': {'temperature': [300, 500], 'steps': 100, 'every': 10, 'equilibration': 50}}],
+            'train': {
+                'mace': {
+                    'members': 3,
+                    'gradient_steps': 100,
+                    'warm_start': {'gradient_steps': 50},
+                    'final': {'gradient_steps': 400},
+                }
+            },
+            'explore': {'ase': {'walkers': 4, 'steps': 200}},
+            'select': {'max_labels': 15},
+            'stop': {'max_iterations': 3, 'max_labels': 70},
+        }
+    )
+    stages = {stage.name: stage for stage in plan(config, n_structures=1)}
+    assert stages['seed'].jobs == '0 md, 3 label'
+    assert stages['seed'].work == '25 frames, 25 labels'
+    assert stages['test'].work == '20 frames, 300 MD steps, 20 labels'
+    assert stages['label'].jobs == '2 in each iteration'
+    # 3 members × (100 + 2 × 50 + 400) optimiser steps; 3 iterations × 4 walkers × 200 MD steps.
+    assert stages['at most'].work == (
+        '70 labels (test frames not counted), 1800 optimiser steps, 2400 MD steps with the committee'
+    )
+
+
+def test_frames_of_a_chain():
+    chain = [{'volume_scan': {'factors': [0.9, 1.1], 'quantity': 'volume'}}, {'rattle': {'copies': 3}}]
+    assert chain_frames(chain, 2) == (12, 0, 0)
+    assert chain_frames([{'md': {'steps': 100, 'every': 10, 'frames': 4}}], 1) == (4, 100, 1)
+
+
+def moment(**changes):
+    """Return a moment of a run."""
+    values = {
+        'pk': 12,
+        'label': 'ethanol',
+        'ended': False,
+        'iteration': 2,
+        'max_iterations': 3,
+        'stages': ['exploring', 'measuring errors'],
+        'jobs': {'running': 2, 'finished': 9, 'failed': 1},
+        'labels': 38,
+        'rows': [(1, 18, 0.1114, 0.25), (2, 38, 0.0871, None)],
+        'error_name': 'test',
+        'elapsed_s': 83.0,
+        'failures': ['labelling <40>: The job was stopped.'],
+        'paused': [77],
+    }
+    return Progress(**{**values, **changes})
+
+
+def text_of(now):
+    """Return what a person sees of a moment."""
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(render(now))
+    return console.export_text().replace('\xa0', ' ')
+
+
+def test_a_moment_tells_all_that_a_user_wants_to_know():
+    text = text_of(moment())
+    for word in (
+        'ethanol <12>',
+        'iteration 2 of at most 3',
+        'exploring',
+        '2 running, 9 finished, 1 failed',
+        'labels: 38',
+        '1 min',
+    ):
+        assert word in text, text
+    assert '111' in text
+    assert '25' in text
+    assert 'labelling <40>' in text
+    assert 'verdi process play 77' in text
+
+
+def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, 'sleep', interrupted)
+    monkeypatch.setattr('aiida_mlip_al.cli.follow.progress', lambda node: moment())
+    console = Console(width=120, record=True, file=io.StringIO())
+    node = SimpleNamespace(pk=12, is_terminated=False)
+    assert follow(node, console) is False
+    text = console.export_text()
+    assert 'aiida-mlip-al status 12 --watch' in text
+    assert 'verdi process kill 12' in text
+
+
+def test_following_ends_with_the_run(monkeypatch):
+    monkeypatch.setattr('aiida_mlip_al.cli.follow.progress', lambda node: moment(ended=True, stages=[]))
+    console = Console(width=120, record=True, file=io.StringIO())
+    assert follow(SimpleNamespace(pk=12, is_terminated=True), console) is True
+    assert '[1 min 23 s] iteration 2: ended; 38 labels, force MAE on test 87.1 meV/Å' in console.export_text().replace(
+        '\xa0', ' '
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['status', '999999'], 'There is no process node `999999`'),
+        (['explain', '999999'], 'There is no data node `999999`'),
+        (['dataset', 'show', '999999'], 'There is no dataset node `999999`'),
+        (['model', 'export', '999999'], 'There is no model or run node `999999`'),
+        (['setup', 'codes', 'nowhere', '--python', '/usr/bin/python3'], 'nowhere'),
+        (['setup', 'codes', 'localhost', '--python', 'python3'], 'must be an absolute path'),
+    ],
+)
+@pytest.mark.usefixtures('aiida_profile')
+def test_errors_are_one_sentence(arguments, sentence):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert sentence in result.output
+    assert len(result.output.strip().splitlines()) == 1, result.output

@@ -1,0 +1,144 @@
+"""Input files: what is taken from the protocol, and the one sentence for each mistake."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aiida_mlip_al.config import ConfigError, load_config, make_config, protocol_names
+from aiida_mlip_al.config.load import origins, read_yaml
+from aiida_mlip_al.config.models import as_chains
+from aiida_mlip_al.config.protocols import merge, protocol_description, protocol_values
+
+EXAMPLES = Path(__file__).parents[2] / 'examples'
+GOOD = {
+    'protocol': 'quickstart',
+    'structures': ['water.xyz'],
+    'labels': {'ase': {'calculator': 'ase.calculators.emt:EMT'}},
+}
+
+
+def changed(path, value):
+    """Return the good input with one value changed, by dotted path."""
+    values = copy.deepcopy(GOOD)
+    section = values
+    *parents, last = path.split('.')
+    for key in parents:
+        section = section.setdefault(key, {})
+    section[last] = value
+    return values
+
+
+@pytest.mark.parametrize('path', sorted(EXAMPLES.glob('*/*.yaml')), ids=lambda path: path.stem)
+def test_every_example_is_valid(path):
+    config = load_config(path)
+    assert config.labels.ase.calculator
+    for structure in config.structures:
+        assert (path.parent / structure).is_file()
+
+
+@pytest.mark.parametrize('name', protocol_names())
+def test_every_protocol_is_whole(name):
+    assert protocol_description(name).endswith('.')
+    config = make_config({**GOOD, 'protocol': name})
+    assert config.protocol == name
+    assert config.train.mace.warm_start is not None
+    assert config.select.tolerance is not None
+
+
+def test_the_file_goes_over_the_protocol_mapping_by_mapping():
+    protocol = protocol_values('quickstart')
+    config = make_config(changed('train.mace.num_channels', 24))
+    assert config.train.mace.num_channels == 24
+    assert config.train.mace.lr == protocol['train']['mace']['lr']
+    config = make_config({**GOOD, 'seed': [{'rattle': {'copies': 3}}]})
+    assert list(config.seed) == ['seed'], 'chains are replaced whole'
+    assert merge({'a': {'b': 1, 'c': 2}}, {'a': {'b': 3}}) == {'a': {'b': 3, 'c': 2}}
+
+
+def test_a_fixed_lower_level_takes_the_place_of_the_protocols_tolerance():
+    config = make_config(changed('select.lower', 0.05))
+    assert config.select.lower == 0.05
+    assert config.select.tolerance is None
+
+
+def test_origins_tell_file_protocol_and_default():
+    found = {key: origin for key, _, origin in origins(changed('train.mace.lr', 0.5))}
+    assert found['train.mace.lr'] == 'file'
+    assert found['train.mace.num_channels'] == 'protocol'
+    assert found['train.mace.ema_decay'] == 'default'
+    assert found['labels.ase.calculator'] == 'file'
+
+
+def test_chains_in_every_way_of_writing():
+    rattle, md = {'rattle': {'copies': 2}}, {'md': {'steps': 200}}
+    assert as_chains([rattle, md]) == {'seed': [rattle, md]}
+    assert as_chains({**rattle, **md}) == {'seed': [rattle, md]}
+    assert as_chains({'near': [rattle], 'hot': [md]}) == {'near': [rattle], 'hot': [md]}
+
+
+def test_training_parameters_are_mace_arguments_and_ours():
+    mace = make_config(
+        changed(
+            'train.mace', {'warm_start': {'gradient_steps': 5}, 'final': {'lr': 0.5}, 'extra': {'weight_decay': 0.1}}
+        )
+    ).train.mace
+    parameters = mace.parameters()
+    assert parameters['warm_start']['gradient_steps'] == 5
+    assert parameters['weight_decay'] == 0.1
+    assert not {'members', 'final', 'extra', 'foundation_model'} & set(parameters)
+    final = mace.parameters(**mace.final)
+    assert final['lr'] == 0.5
+    assert 'warm_start' not in final
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'sentence'),
+    [
+        ('lables', {}, '`lables` is not a known key; did you mean `labels`?'),
+        ('select.max_label', 3, '`select.max_label` is not a known key; did you mean `max_labels`?'),
+        ('train.mace.lr', -1, '`train.mace.lr`: input should be greater than 0, got -1.'),
+        ('seed', [{'ratle': {}}], "unknown step 'ratle'"),
+        ('seed', None, 'There is nothing to begin with'),
+        ('labels.ase.calculator', 'tblite', '`labels.ase.calculator`'),
+        ('protocol', 'quick', 'The protocol `quick` is unknown; there are balanced, fast, quickstart, stringent.'),
+        ('structures', [], '`structures`'),
+        (
+            'stop.max_labels',
+            5,
+            '`select.max_labels` (20, of one iteration) exceeds `stop.max_labels` (5, of the whole run)',
+        ),
+        ('train.mace.final', {'x': 1}, '`x` is not a known key'),
+        ('train.mace.members', 1, 'min_members (2) exceeds members (1)'),
+        ('explore.ase.ensemble', 'npt', "'pressure' (GPa) goes with ensemble 'npt'"),
+        ('explore.ase.temperature', -300, 'greater than 0'),
+        ('codes', {'lable': 'x'}, '`lable` is not a stage'),
+        ('reference_energies', {'Xx': 1.0}, '`Xx` is not an element'),
+        ('select.lower', 9.0, "'upper' (3.0) must not be below 'lower' (9.0)"),
+    ],
+)
+def test_each_mistake_gets_one_sentence(path, value, sentence):
+    with pytest.raises(ConfigError) as caught:
+        make_config(changed(path, value))
+    assert sentence in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_missing_section_is_named():
+    with pytest.raises(ConfigError, match='`labels` is missing'):
+        make_config({'structures': ['x.xyz'], 'protocol': 'quickstart'})
+
+
+def test_files_are_read_safely(tmp_path):
+    path = tmp_path / 'evil.yaml'
+    path.write_text('!!python/object/apply:os.system ["touch /tmp/never"]')
+    with pytest.raises(ConfigError, match='is not valid YAML'):
+        read_yaml(path)
+    with pytest.raises(ConfigError, match='cannot be read'):
+        read_yaml(tmp_path / 'nowhere.yaml')
+    path.write_text(yaml.safe_dump(['a', 'list']))
+    with pytest.raises(ConfigError, match='keys and values'):
+        load_config(path)

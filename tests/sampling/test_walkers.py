@@ -1,0 +1,121 @@
+"""Walkers over structures, conditions and jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aiida_mlip_al.sampling.base import parse_parameters
+from aiida_mlip_al.sampling.walkers import (
+    DYNAMICS_KEYS,
+    DynamicsSettings,
+    dynamics_of,
+    spread_walkers,
+    validate_dynamics,
+)
+
+
+def settings(**values: Any) -> DynamicsSettings:
+    return parse_parameters('explore', DynamicsSettings, values)
+
+
+def conditions(walkers: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
+    return [(walker['structure'], walker['temperature_K'], walker['pressure_GPa']) for walker in walkers]
+
+
+def test_structure_and_condition_change_from_walker_to_walker() -> None:
+    jobs = spread_walkers(settings(walkers=5, temperature=[300.0, 600.0]), ['a', 'b', 'c'], seed=1)
+    assert conditions(jobs['job_00']) == [
+        ('a', 300.0, None),
+        ('b', 600.0, None),
+        ('c', 300.0, None),
+        ('a', 600.0, None),
+        ('b', 300.0, None),
+    ]
+
+
+@pytest.mark.parametrize(('n_structures', 'n_conditions'), [(1, 1), (3, 2), (2, 2), (4, 6), (6, 4), (5, 1)])
+def test_no_pair_comes_again_before_every_pair_was_there(n_structures: int, n_conditions: int) -> None:
+    names = [f's{index}' for index in range(n_structures)]
+    n_pairs = n_structures * n_conditions
+    temperatures = [100.0 * (index + 1) for index in range(n_conditions)]
+    chosen = settings(walkers=2 * n_pairs, walkers_per_job=1000, temperature=temperatures)
+    (walkers,) = spread_walkers(chosen, names, seed=1).values()
+    pairs = conditions(walkers)
+    assert len(set(pairs[:n_pairs])) == len(set(pairs[n_pairs:])) == n_pairs
+
+
+def test_temperatures_and_pressures() -> None:
+    chosen = settings(walkers=4, ensemble='npt', temperature=[300.0, 600.0], pressure=[0.0, 1.0])
+    (walkers,) = spread_walkers(chosen, ['a'], seed=1).values()
+    assert conditions(walkers) == [('a', 300.0, 0.0), ('a', 600.0, 0.0), ('a', 300.0, 1.0), ('a', 600.0, 1.0)]
+
+
+def test_ramps_replace_conditions() -> None:
+    chosen = settings(
+        walkers=2, ensemble='npt', pressure=0.0, temperature_ramp=[100.0, 900.0], pressure_ramp=[0.0, 5.0]
+    )
+    (walkers,) = spread_walkers(chosen, ['a'], seed=1).values()
+    assert conditions(walkers) == [('a', [100.0, 900.0], [0.0, 5.0])] * 2
+
+
+def test_jobs_are_filled_one_after_another() -> None:
+    jobs = spread_walkers(settings(walkers=5, walkers_per_job=2), ['a'], seed=1)
+    assert {name: len(walkers) for name, walkers in jobs.items()} == {'job_00': 2, 'job_01': 2, 'job_02': 1}
+
+
+def test_job_names_sort_as_they_are_numbered() -> None:
+    jobs = spread_walkers(settings(walkers=12, walkers_per_job=1), ['a'], seed=1)
+    assert sorted(jobs) == list(jobs)
+
+
+def test_seeds() -> None:
+    def seeds(walkers: int, seed: int = 1, *stream: int) -> list[int]:
+        (made,) = spread_walkers(settings(walkers=walkers), ['a', 'b'], seed, *stream).values()
+        return [walker['seed'] for walker in made]
+
+    assert len(set(seeds(16))) == 16
+    assert seeds(16)[:4] == seeds(4), 'more walkers leave the first ones as they were'
+    assert not set(seeds(4)) & set(seeds(4, 2))
+    assert not set(seeds(4, 1, 0)) & set(seeds(4, 1, 1)), 'another iteration draws others'
+    assert seeds(4, 1, 3) == seeds(4, 1, 3)
+
+
+def test_what_the_runners_call_dynamics() -> None:
+    found = dynamics_of(settings(steps=100, timestep_fs=1.0, thermostat='bussi'), stride=20)
+    assert set(found) == {*DYNAMICS_KEYS, 'stride'}
+    assert (found['steps'], found['timestep_fs'], found['thermostat'], found['stride']) == (100, 1.0, 'bussi', 20)
+
+
+@pytest.mark.parametrize(
+    ('values', 'sentence'),
+    [
+        ({'ensemble': 'nph'}, "explore: 'ensemble' should be 'nve', 'nvt' or 'npt', got 'nph'"),
+        ({'ensemble': 'npt'}, "explore: 'pressure' (GPa) goes with ensemble 'npt' and only with it"),
+        ({'pressure': 1.0}, "explore: 'pressure' (GPa) goes with ensemble 'npt' and only with it"),
+        ({'pressure_ramp': [0.0, 1.0]}, "explore: 'pressure' (GPa) goes with ensemble 'npt' and only with it"),
+        ({'stride': 15}, "explore: 'stride' (15) must be a multiple of 'check_interval' (10)"),
+        ({'temperature': -5.0}, "explore: 'temperature' "),
+        ({'temperature': []}, "explore: 'temperature' "),
+        ({'temperature_ramp': [300.0]}, "explore: 'temperature_ramp' "),
+        ({'temperature_ramp': [-300.0, 300.0]}, "explore: 'temperature_ramp' "),
+        ({'walkers': 0}, "explore: 'walkers' should be greater than or equal to 1, got 0"),
+        ({'timestep_fs': 20.0}, "explore: 'timestep_fs' should be less than or equal to 10, got 20.0"),
+        ({'barostat_mask': [True]}, "explore: 'barostat_mask' "),
+        ({'temperatures': 300.0}, "explore: unknown key 'temperatures', allowed are "),
+    ],
+)
+def test_refused(values: dict[str, Any], sentence: str) -> None:
+    message = validate_dynamics(values)
+    assert message is not None
+    assert message.startswith(sentence)
+
+
+def test_pressure_ramp_needs_no_pressure() -> None:
+    assert validate_dynamics({'ensemble': 'npt', 'pressure_ramp': [0.0, 1.0]}) is None
+
+
+def test_accepted() -> None:
+    assert validate_dynamics({}) is None
+    assert validate_dynamics({'ensemble': 'npt', 'pressure': [0.0, 1.0], 'temperature': 300, 'stride': 20}) is None

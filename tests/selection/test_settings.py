@@ -1,0 +1,63 @@
+"""What the user may say about selection and stopping, and the sentence if it is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aiida_mlip_al.sampling.base import parse_parameters
+from aiida_mlip_al.selection.settings import SelectParameters, StopParameters, validate_select, validate_stop
+
+
+def test_defaults() -> None:
+    select = parse_parameters('select', SelectParameters, {'tolerance': 0.1})
+    assert (select.max_labels, select.audit_fraction, select.diversity) == (20, 0.05, 'farthest_point')
+    stop = parse_parameters('stop', StopParameters, {})
+    assert (stop.max_iterations, stop.accurate_fraction, stop.rounds) == (10, 0.95, 2)
+    assert validate_stop({}) is None
+
+
+@pytest.mark.parametrize('values', [{'tolerance': 0.1}, {'lower': 0.1}, {'lower': 0.1, 'upper': 0.1}])
+def test_accepted_levels(values: dict[str, Any]) -> None:
+    assert validate_select(values) is None
+
+
+@pytest.mark.parametrize(
+    ('values', 'sentence'),
+    [
+        ({}, "select: give either 'tolerance' or 'lower' (eV/Å)"),
+        ({'tolerance': 0.1, 'lower': 0.1}, "select: give either 'tolerance' or 'lower' (eV/Å)"),
+        ({'lower': 0.2, 'upper': 0.1}, "select: 'upper' (0.1) must not be below 'lower' (0.2)"),
+        ({'tolerance': -1}, "select: 'tolerance' should be greater than 0, got -1"),
+        ({'tolerance': float('nan')}, "select: 'tolerance' should be"),
+        ({'tolerance': 0.1, 'max_labels': 0}, "select: 'max_labels' should be greater than or equal to 1, got 0"),
+        ({'tolerance': 0.1, 'audit_fraction': 1.1}, "select: 'audit_fraction' should be less than or equal to 1"),
+        ({'tolerance': 0.1, 'coverage': 1}, "select: 'coverage' should be less than 1, got 1"),
+        ({'tolerance': 0.1, 'diversity': 'best'}, "select: 'diversity' should be 'farthest_point', 'top' or 'random'"),
+        ({'tolerance': 0.1, 'validation_fraction': 1}, "select: 'validation_fraction' should be less than 1"),
+        ({'tolerance': 0.1, 'budget': 5}, "select: unknown key 'budget', allowed are "),
+    ],
+)
+def test_refused_selection(values: dict[str, Any], sentence: str) -> None:
+    message = validate_select(values)
+    assert message is not None
+    assert message.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ('values', 'sentence'),
+    [
+        ({'max_iterations': 0}, "stop: 'max_iterations' should be greater than or equal to 1, got 0"),
+        ({'accurate_fraction': 0}, "stop: 'accurate_fraction' should be greater than 0, got 0"),
+        ({'rounds': 1.5}, "stop: 'rounds' should be a valid integer"),
+        (
+            {'max_label': 3},
+            "stop: unknown key 'max_label', allowed are accurate_fraction, max_iterations, max_labels, ",
+        ),
+    ],
+)
+def test_refused_stop(values: dict[str, Any], sentence: str) -> None:
+    message = validate_stop(values)
+    assert message is not None
+    assert message.startswith(sentence)
