@@ -111,7 +111,7 @@ def answers(_: str = '') -> dict[str, Any]:
     from pathlib import Path
 
     queries = runpy.run_path(str(Path(__file__).parents[2] / 'docs' / 'queries.py'))
-    uncertain = list(queries['most_uncertain']())
+    uncertain = list(queries['most_uncertain'](1000))
     return {
         'labels': sorted(node.uuid for node in queries['labels_above'](0.5)),
         'uncertain': [[frame.uuid, deviation, error] for frame, deviation, error in uncertain],

@@ -97,7 +97,8 @@ def test_archive_gives_the_same_answers_in_an_empty_profile(installation, finish
     after = installation.ask('answers', profile='empty')
     assert set(after['labels']) <= set(before['labels'])
     assert after['labels']
-    assert [item for item in before['uncertain'] if item in after['uncertain']] == after['uncertain']
+    assert [item for item in before['uncertain'] if item in after['uncertain']] == after['uncertain'], 'same order too'
+    assert after['committee']
     assert len(after['uncertain']) == 8
 
 

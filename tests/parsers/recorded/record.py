@@ -81,19 +81,18 @@ def start(folder: Path, name: str, memory: int | None = None) -> subprocess.Pope
     """Start the runner as a job script does, within so many bytes of address space."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(TESTS), 'PYTHONDONTWRITEBYTECODE': '1'}
 
-    def limit() -> None:
-        if memory is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-
-    return subprocess.Popen(
-        [sys.executable, '-W', 'ignore', f'runners/{name}.py', f'{name}.json'],
-        cwd=folder,
-        env=environment,
-        stdout=open(folder / f'{name}.out', 'wb'),
-        stderr=subprocess.STDOUT,
-        preexec_fn=limit,
-        start_new_session=True,
-    )
+    with open(folder / f'{name}.out', 'wb') as output:
+        process = subprocess.Popen(
+            [sys.executable, '-W', 'ignore', f'runners/{name}.py', f'{name}.json'],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    if memory is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
+    return process
 
 
 def keep(folder: Path, plugin: str, case: str) -> None:
