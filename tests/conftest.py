@@ -143,14 +143,14 @@ def parse_retrieved(generate_calc_job_node: Callable[..., Any]) -> Callable[...,
 
 @pytest.fixture
 def make_labelled() -> Callable[..., Atoms]:
-    """Return a factory of labelled frames: ``make_labelled(seed=0, name='H2O', stress=None, **info)``.
+    """Return a factory of labelled frames: ``make_labelled(seed=0, species='H2O', stress=None, **info)``.
 
     Positions, energy (eV) and forces (eV/Å) are drawn with the seed; ``info`` goes to the comment line.
     """
 
-    def make(seed: int = 0, name: str = 'H2O', stress: Any = None, **info: Any) -> Atoms:
+    def make(seed: int = 0, species: str = 'H2O', stress: Any = None, **info: Any) -> Atoms:
         rng = np.random.default_rng(seed)
-        atoms = molecule(name)
+        atoms = molecule(species)
         if stress is not None:
             atoms.set_cell([6.0, 7.0, 8.0])
             atoms.pbc = True

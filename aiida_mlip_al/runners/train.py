@@ -63,13 +63,15 @@ def gather(shards: Sequence[str], bootstrap: float | None, seed: int) -> tuple[i
 
 
 def schedule(
-    gradient_steps: int, n_train: int, batch_size: int, stage_two_fraction: float | None
+    gradient_steps: int, n_train: int, batch_size: int, eval_interval: int, stage_two_fraction: float | None
 ) -> tuple[int, int | None]:
-    """Return the epochs, and the epoch where stage two starts, that make `gradient_steps` optimiser steps.
+    """Return the epochs, and the epoch where stage two starts, that make about `gradient_steps` optimiser steps.
 
-    MACE drops the last, incomplete batch of an epoch.
+    MACE drops the last, incomplete batch of an epoch, and looks at the validation frames in the epochs 0, I, 2 I and so on
+    (I: `eval_interval`): the number of epochs is such that the last one, as a rule the best, is looked at and saved.
     """
-    epochs = max(2, math.ceil(gradient_steps / max(1, n_train // batch_size)))
+    wanted = max(2, math.ceil(gradient_steps / max(1, n_train // batch_size)))
+    epochs = math.ceil((wanted - 1) / eval_interval) * eval_interval + 1
     stage_two = None if stage_two_fraction is None else min(epochs - 1, round(stage_two_fraction * epochs))
     return epochs, stage_two
 
@@ -99,12 +101,17 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     n_train, n_valid = gather(settings['shards'], settings['bootstrap'], settings['seed'])
     arguments = dict(settings['arguments'])
     batch_size = min(int(arguments.get('batch_size', 5)), n_train)
-    epochs, stage_two = schedule(settings['gradient_steps'], n_train, batch_size, settings['stage_two_fraction'])
+    interval = int(arguments.get('eval_interval', 1))
+    epochs, stage_two = schedule(
+        settings['gradient_steps'], n_train, batch_size, interval, settings['stage_two_fraction']
+    )
     arguments.update(batch_size=batch_size, max_num_epochs=epochs, train_file='train.xyz', valid_file='valid.xyz')
     if stage_two is not None:
         arguments.update(swa=True, start_swa=stage_two)
     if settings['final_lr_fraction'] is not None:
-        arguments.update(scheduler='ExponentialLR', lr_scheduler_gamma=settings['final_lr_fraction'] ** (1 / epochs))
+        arguments.update(
+            scheduler='ExponentialLR', lr_scheduler_gamma=settings['final_lr_fraction'] ** (1 / (epochs - 1))
+        )
     if settings.get('replay'):
         arguments.update(pt_train_file=settings['replay'])
     Path('mace.yaml').write_text(yaml.safe_dump(arguments, sort_keys=True))

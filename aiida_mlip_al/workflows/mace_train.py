@@ -38,6 +38,10 @@ class MaceTrainBaseWorkChain(BaseRestartWorkChain):
         super().setup()
         self.ctx.inputs = AttributeDict(self.exposed_inputs(MaceTrainCalculation, 'train'))
 
+    def report_handled(self, calculation: orm.CalcJobNode, action: str) -> None:
+        """Say what failed and what is done about it."""
+        self.report(f'<{calculation.pk}> failed with {calculation.exit_status}: {calculation.exit_message} {action}.')
+
     @process_handler(
         priority=400,
         exit_codes=[
@@ -49,7 +53,7 @@ class MaceTrainBaseWorkChain(BaseRestartWorkChain):
     )
     def handle_uncurable(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
         """Stop at once: the same job would fail the same way."""
-        self.report_error_handled(calculation, 'this is not cured by running it again')
+        self.report_handled(calculation, 'Running it again does not cure this')
         return ProcessHandlerReport(True, self.exit_codes.ERROR_UNCURABLE)
 
     @process_handler(priority=300, exit_codes=[ERRORS.ERROR_NONFINITE_LOSS, ERRORS.ERROR_NONFINITE_MODEL])
@@ -59,8 +63,8 @@ class MaceTrainBaseWorkChain(BaseRestartWorkChain):
         self.ctx.inputs.parameters = gentler['parameters']
         self.ctx.inputs.seed = gentler['seed']
         self.ctx.inputs.pop('parent_folder', None)
-        self.report_error_handled(
-            calculation, f'training again with lr {self.ctx.inputs.parameters["lr"]} and seed {gentler["seed"].value}'
+        self.report_handled(
+            calculation, f'Training again with lr {self.ctx.inputs.parameters["lr"]} and seed {gentler["seed"].value}'
         )
         return ProcessHandlerReport(True)
 
@@ -77,5 +81,5 @@ class MaceTrainBaseWorkChain(BaseRestartWorkChain):
         has_checkpoint = 'metrics' in calculation.outputs and 'remote_folder' in calculation.outputs
         if has_checkpoint:
             self.ctx.inputs.parent_folder = calculation.outputs.remote_folder
-        self.report_error_handled(calculation, 'continuing from its checkpoint' if has_checkpoint else 'starting again')
+        self.report_handled(calculation, 'Continuing from its checkpoint' if has_checkpoint else 'Starting again')
         return ProcessHandlerReport(True)

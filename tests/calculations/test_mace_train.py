@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from aiida import orm
 
+from aiida_mlip_al.data import DatasetData
+
 Make = Callable[..., Any]
 
 
@@ -35,6 +37,7 @@ def test_job(generate_calc_job: Make, train_inputs: dict[str, Any]) -> None:
     assert arguments == {
         'r_max': 4.0,
         'lr': 0.01,
+        'loss': 'weighted',
         'name': 'mace',
         'seed': 7,
         'work_dir': '.',
@@ -72,6 +75,43 @@ def test_own_keys_are_not_maces(generate_calc_job: Make, train_inputs: dict[str,
     settings = settings_of(generate_calc_job('mlip_al.mace_train', train_inputs))
     assert {key: settings[key] for key in own} == own
     assert not set(own) & set(settings['arguments'])
+
+
+class TestLoss:
+    """Stress is learned, and reported, where there are labels of it."""
+
+    @pytest.fixture
+    def stressed(self, train_inputs: dict[str, Any], make_labelled: Make) -> dict[str, Any]:
+        """Inputs with a third shard that has stress."""
+        frames = [make_labelled(index, stress=[0.01] * 6, split='train') for index in range(2)]
+        train_inputs['datasets']['bulk'] = DatasetData.from_ase(frames, 'xtb', 'xtb-hash')
+        return train_inputs
+
+    @pytest.mark.parametrize(
+        ('loss', 'expected', 'table'),
+        [
+            ({}, 'stress', 'PerAtomMAEstressvirials'),
+            ({'loss': 'auto'}, 'stress', 'PerAtomMAEstressvirials'),
+            ({'loss': 'universal'}, 'universal', 'PerAtomMAEstressvirials'),
+            ({'loss': 'weighted'}, 'weighted', 'PerAtomMAE'),
+        ],
+    )
+    def test_with_stress(
+        self, generate_calc_job: Make, stressed: dict[str, Any], loss: dict[str, str], expected: str, table: str
+    ) -> None:
+        stressed['parameters'] = orm.Dict({'gradient_steps': 10, **loss})
+        arguments = settings_of(generate_calc_job('mlip_al.mace_train', stressed))['arguments']
+        assert (arguments['loss'], arguments['error_table']) == (expected, table)
+
+    def test_without_stress(self, generate_calc_job: Make, train_inputs: dict[str, Any]) -> None:
+        train_inputs['parameters'] = orm.Dict({'gradient_steps': 10, 'loss': 'auto'})
+        arguments = settings_of(generate_calc_job('mlip_al.mace_train', train_inputs))['arguments']
+        assert (arguments['loss'], arguments['error_table']) == ('weighted', 'PerAtomMAE')
+
+    def test_stage_two_keeps_the_weight(self, generate_calc_job: Make, stressed: dict[str, Any]) -> None:
+        stressed['parameters'] = orm.Dict({'gradient_steps': 10, 'stage_two_fraction': 0.5, 'stress_weight': 50.0})
+        arguments = settings_of(generate_calc_job('mlip_al.mace_train', stressed))['arguments']
+        assert arguments['swa_stress_weight'] == arguments['stress_weight'] == 50.0
 
 
 class TestStart:

@@ -92,6 +92,16 @@ def test_model(parse_retrieved: Make, trained: Make, inputs: dict[str, Any]) -> 
     assert model.errors['force_mae'] == pytest.approx(rows_of(files)[3]['mae_f'], rel=1e-13)
 
 
+def test_stress_errors(parse_retrieved: Make, trained: Make, inputs: dict[str, Any]) -> None:
+    files = trained('stress')
+    outputs, status, _ = parse_retrieved('mlip_al.mace_train', inputs, files)
+    assert status == 0
+    rows = rows_of(files)
+    assert outputs['model'].errors['stress_mae'] == pytest.approx(rows[3]['mae_stress'], rel=1e-13)
+    assert outputs['model'].errors['stress_rmse'] == pytest.approx(rows[3]['rmse_stress'], rel=1e-13)
+    np.testing.assert_array_equal(outputs['metrics'].get_array('stress_mae'), [rows[n]['mae_stress'] for n in range(4)])
+
+
 def test_stage_two_is_the_model(parse_retrieved: Make, trained: Make, inputs: dict[str, Any]) -> None:
     files = trained('stage_two')
     assert json.loads(files['model.json'])['file'] == 'mace_stagetwo.model'

@@ -246,6 +246,9 @@ def record_evaluate() -> None:
     record('evaluate', 'no_model', 'evaluate', {**settings, 'models': ['nowhere.model']}, prepare=prepare)
 
 
+STRESS_TABLE = 'PerAtomMAEstressvirials'
+
+
 def train_settings(**changes: Any) -> dict[str, Any]:
     """Return the settings of a very small training, as MaceTrainCalculation writes them."""
     arguments = {
@@ -292,11 +295,22 @@ def record_mace_train() -> None:
         frames = [*labelled_waters(6, 'train'), *labelled_waters(2, 'validation')]
         write(folder / 'seeds.xyz', frames, format='extxyz')
 
+    def put_crystals(folder: Path) -> None:
+        frames = [*labelled_waters(6, 'train'), *labelled_waters(2, 'validation')]
+        for atoms in frames:
+            atoms.set_cell([5.0, 5.0, 5.0])
+            atoms.pbc = True
+            virial = atoms.positions.T @ atoms.arrays['REF_forces']
+            atoms.info['REF_stress'] = -virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / atoms.get_volume()
+        write(folder / 'seeds.xyz', frames, format='extxyz')
+
     def case(name: str, settings: dict[str, Any], **options: Any) -> None:
         record('mace_train', name, 'train', settings, prepare=put_shard, **options)
 
     case('finished', train_settings())
     case('stage_two', {**train_settings(), 'stage_two_fraction': 0.5})
+    stress = train_settings(loss='stress', stress_weight=100.0, error_table=STRESS_TABLE)
+    record('mace_train', 'stress', 'train', stress, prepare=put_crystals)
     case('nan_loss', train_settings(lr=1e30, clip_grad=1e30))
     case('missing_element', train_settings(E0s='{1: -13.0}', atomic_numbers='[1]'))
     case('bad_keys', train_settings(energy_key='energy_of_nobody', forces_key='forces_of_nobody'))
