@@ -85,9 +85,12 @@ def load_model(reference: str, folder: Path) -> ModelData:
 def load_files(paths: Sequence[str], folder: Path) -> dict[str, orm.SinglefileData]:
     """Return files that a calculator reads, as nodes.
 
-    :raises ConfigError: if a file does not exist.
+    :raises ConfigError: if a file does not exist, or two have the same name: they go into one folder.
     """
     nodes = {}
+    names = [Path(path).name for path in paths]
+    if len(set(names)) < len(names):
+        raise ConfigError(f'Two files of the calculator have the same name; rename one of {", ".join(paths)}.')
     for index, path in enumerate(paths):
         if not (folder / path).is_file():
             raise ConfigError(f"The calculator's file {folder / path} does not exist.")

@@ -110,7 +110,7 @@ class LabelWorkChain(WorkChain):
                 self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
             if 'report' in node.outputs:
                 self.ctx.finished.append(label)
-            if outcome.unfinished and attempt < self.inputs.max_attempts:
+            if outcome.unfinished and outcome.curable and attempt < self.inputs.max_attempts:
                 self.report(
                     f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message} Sending them again.'
                 )

@@ -16,12 +16,16 @@ from aiida_mlip_al.calculations.label import LabelCalculation
 
 @dataclass
 class LabelOutcome:
-    """What a finished process gave: labels and rejections by structure name, and the structures that it never got to."""
+    """What a finished process gave: labels and rejections by structure name, and the structures that it never got to.
+
+    ``curable`` says whether sending those again can help.
+    """
 
     labels: dict[str, orm.Data] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     message: str = ''
+    curable: bool = True
 
 
 class LabelEngine:
@@ -82,12 +86,14 @@ class AseLabelEngine(LabelEngine):
     @classmethod
     def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
         """Read labels and rejections; what is neither was not reached, unless the job could not even begin."""
+        curable = node.exit_status != LabelCalculation.exit_codes.ERROR_RUNNER_FAILED.status
         if 'report' not in node.outputs:
-            return LabelOutcome(unfinished=list(names), message=node.exit_message or str(node.process_state))
+            message = node.exit_message or str(node.process_state)
+            return LabelOutcome(unfinished=list(names), message=message, curable=curable)
         labels = dict(node.outputs.labels.items()) if 'labels' in node.outputs else {}
         rejected = {item['structure']: item['reason'] for item in node.outputs.report['rejected']}
         unfinished = [name for name in names if name not in labels and name not in rejected]
-        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '')
+        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', curable)
 
 
 LABEL_ENGINES: dict[str, type[LabelEngine]] = {engine.name: engine for engine in (AseLabelEngine,)}

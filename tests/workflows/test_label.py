@@ -87,3 +87,14 @@ def test_bad_inputs_are_refused(python_code, emt, copper, change, sentence):
     inputs = {'structures': copper(1), 'ase': {'code': python_code, 'calculator': emt}, **change}
     with pytest.raises(ValueError, match=sentence):
         run(**{name: value for name, value in inputs.items() if value is not None})
+
+
+def test_calculator_that_cannot_be_imported_is_not_tried_again(python_code, copper):
+    from aiida import orm
+
+    missing = orm.Dict({'calculator': 'no.such.package:Calculator'})
+    _, node = run(structures=copper(1), ase={'code': python_code, 'calculator': missing})
+    assert node.exit_status == 401
+    jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
+    assert [job.exit_status for job in jobs] == [310]
+    assert 'no.such.package' in jobs[0].exit_message
