@@ -117,7 +117,7 @@ def test_training_parameters_are_mace_arguments_and_ours():
         ('explore.ase.temperature', -300, 'greater than 0'),
         ('codes', {'lable': 'x'}, '`lable` is not a stage'),
         ('reference_energies', {'Xx': 1.0}, '`Xx` is not an element'),
-        ('select.lower', 9.0, "'upper' (3.0) must not be below 'lower' (9.0)"),
+        ('select.lower', 9.0, "'upper' (0.6) must not be below 'lower' (9.0)"),
     ],
 )
 def test_each_mistake_gets_one_sentence(path, value, sentence):
