@@ -92,5 +92,20 @@ def ensure_daemon(workers: int = 1) -> bool:
     client = get_daemon_client()
     if client.is_daemon_running:
         return False
+    forget_dead_broker()
     client.start_daemon(number_workers=workers)
     return True
+
+
+def forget_dead_broker() -> None:
+    """Remove the address that a killed ZeroMQ broker left behind.
+
+    Else the new daemon's worker may read it before the new broker has written its own, and wait for tasks at an address where
+    nobody is.
+    """
+    from aiida.manage.configuration import get_config, get_profile
+
+    profile = get_profile()
+    if profile is not None:
+        for address in Path(get_config().dirpath).glob(f'broker/*-{profile.name}/broker.sockets'):
+            address.unlink(missing_ok=True)
