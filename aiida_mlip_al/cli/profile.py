@@ -106,6 +106,6 @@ def forget_dead_broker() -> None:
     from aiida.manage.configuration import get_config, get_profile
 
     profile = get_profile()
-    if profile is not None:
-        for address in Path(get_config().dirpath).glob(f'broker/*-{profile.name}/broker.sockets'):
-            address.unlink(missing_ok=True)
+    if profile is not None and profile.process_control_backend == 'core.zeromq':
+        folder = Path(get_config().filepaths(profile)['broker_service']['dir'])
+        (folder / 'broker.sockets').unlink(missing_ok=True)
