@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,3 +147,24 @@ class Crystal(Springs):
             'forces': forces,
             'stress': stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
         }
+
+
+class KillsItsJobOnce(Springs):
+    """Springs that kill the whole job, once, when they have computed some structures: as a time limit or a lost node does.
+
+    :param marker: a file that is made at the kill. Where its folder does not exist, every job is killed.
+    :param after: number of structures before the kill.
+    """
+
+    def __init__(self, marker: str, after: int) -> None:
+        super().__init__()
+        self.marker, self.after, self.count = Path(marker), after, 0
+
+    def calculate(self, atoms: Atoms | None = None, *arguments: Any) -> None:
+        if self.count >= self.after and not self.marker.exists():
+            if self.marker.parent.exists():
+                self.marker.touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        self.count += 1
+        super().calculate(atoms, *arguments)

@@ -67,10 +67,11 @@ def test_job_killed_in_the_middle_is_continued_with_the_rest(python_code, fake_c
     assert not first & second, 'no structure is labelled twice'
 
 
-def test_structure_that_always_kills_its_job_is_given_up(python_code, fake_calculator, copper, tmp_path):
-    inputs = fake_calculator('KillsItsJobOnce', marker=str(tmp_path / 'missing' / 'never'), after=1)
-    _, node = run(structures=copper(2), ase={'code': python_code, **inputs}, max_failed_fraction=0.0, max_attempts=2)
-    assert node.exit_status in (0, 401)
+def test_structures_whose_jobs_are_always_killed_are_given_up(python_code, fake_calculator, copper, tmp_path):
+    inputs = fake_calculator('KillsItsJobOnce', marker=str(tmp_path / 'missing' / 'never'), after=0)
+    _, node = run(structures=copper(2), ase={'code': python_code, **inputs}, max_attempts=2)
+    assert node.exit_status == 401
+    assert '2 not_reached' in node.exit_message
     jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
     assert len(jobs) == 2
 
