@@ -87,10 +87,13 @@ def ensure_python_code(computer: Any, executable: str | None = None, label: str 
 
 def ensure_daemon(workers: int = 1) -> bool:
     """Start the daemon if it is not running; return whether it was started."""
+    import psutil
     from aiida.engine.daemon.client import get_daemon_client
 
     client = get_daemon_client()
-    if client.is_daemon_running:
+    pid = client.get_daemon_pid()
+    # A daemon that was killed leaves its pid file, which is all that `is_daemon_running` looks at.
+    if pid is not None and psutil.pid_exists(pid):
         return False
     forget_dead_broker()
     client.start_daemon(number_workers=workers)
