@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def daemon_processes(folder: Path) -> list[psutil.Process]:
@@ -20,7 +20,6 @@ def daemon_processes(folder: Path) -> list[psutil.Process]:
     return [circus, *circus.children(recursive=True)]
 
 
-@pytest.mark.timeout(600)
 def test_killed_daemon_loses_nothing(installation):
     pk = installation.launch()
     deadline = time.monotonic() + 120

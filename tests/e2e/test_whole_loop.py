@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ase.io import read
 
-pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_run_ends_well_and_leaves_everything(installation, finished_run):
