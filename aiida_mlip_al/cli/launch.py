@@ -70,12 +70,13 @@ def submit(process: Any, inputs: dict[str, Any], cache: bool = False) -> Any:
     :raises click.ClickException: if there is no daemon.
     """
     from aiida.engine import submit as submit_process
-    from aiida.engine.daemon.client import get_daemon_client
 
     from aiida_mlip_al.workflows.builder import make_builder
 
-    if not get_daemon_client().is_daemon_running:
-        raise click.ClickException('The daemon is not running: start it with `verdi daemon start`.')
+    from .profile import daemon_is_running
+
+    if not daemon_is_running():
+        raise click.ClickException('The daemon is not running: start it with `aiida-mlip-al setup daemon`.')
     if cache:
         enable_cache()
     return submit_process(make_builder(process, inputs))

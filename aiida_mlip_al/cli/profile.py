@@ -85,18 +85,23 @@ def ensure_python_code(computer: Any, executable: str | None = None, label: str 
     ).store()
 
 
-def ensure_daemon(workers: int = 1) -> bool:
-    """Start the daemon if it is not running; return whether it was started."""
+def daemon_is_running() -> bool:
+    """Whether the daemon lives: one that was killed leaves its pid file, which is all that AiiDA's own answer looks at."""
     import psutil
     from aiida.engine.daemon.client import get_daemon_client
 
-    client = get_daemon_client()
-    pid = client.get_daemon_pid()
-    # A daemon that was killed leaves its pid file, which is all that `is_daemon_running` looks at.
-    if pid is not None and psutil.pid_exists(pid):
+    pid = get_daemon_client().get_daemon_pid()
+    return pid is not None and psutil.pid_exists(pid)
+
+
+def ensure_daemon(workers: int = 1) -> bool:
+    """Start the daemon if it is not running, also after it was killed; return whether it was started."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    if daemon_is_running():
         return False
     forget_dead_broker()
-    client.start_daemon(number_workers=workers)
+    get_daemon_client().start_daemon(number_workers=workers, timeout=60)
     return True
 
 

@@ -33,6 +33,16 @@ def setup_profile(ctx: click.Context) -> None:
     click.echo(f'profile {name} {"created" if created else "reused"}; code {code.full_label}; the daemon runs')
 
 
+@setup.command('daemon')
+@click.option('--workers', default=1, show_default=True, help='Processes that drive the runs.')
+@with_profile
+def setup_daemon(workers: int) -> None:
+    """Start the daemon, also after a crash or a reboot: every run goes on where it was."""
+    from .profile import ensure_daemon
+
+    click.echo('the daemon was started' if told(ensure_daemon)(workers) else 'the daemon is running')
+
+
 @setup.command('computer')
 @click.argument('config', type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_profile
