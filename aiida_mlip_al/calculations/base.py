@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,17 +54,17 @@ class RunnerCalculation(CalcJob):
             invalidates_cache=True,
         )
 
+    @abstractmethod
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
         """Write this job's small files into ``folder`` and return the large ones as (node uuid, file in it, name in the job)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def job_settings(self) -> dict[str, Any]:
         """Return what the runner reads from its JSON file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def retrieved_files(self) -> list[Any]:
         """Return the retrieve list."""
-        raise NotImplementedError
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Lay out the job's folder."""

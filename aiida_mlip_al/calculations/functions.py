@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import ExitCode, calcfunction
+from aiida.engine import calcfunction
 from ase import Atoms
 
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
-from aiida_mlip_al.sampling import (
-    JOB_STEPS,
-    MdStep,
-    RejectionLimitError,
-    evenly_spaced,
-    job_positions,
-    md_walkers,
-    run_steps,
-    step_seeds,
-)
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
 from aiida_mlip_al.sampling.walkers import DynamicsSettings, dynamics_of, spread_walkers
 from aiida_mlip_al.selection.calibration import conformal_lower_level
@@ -36,125 +25,7 @@ from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
 from aiida_mlip_al.selection.splits import assign_splits
 from aiida_mlip_al.selection.verdict import Verdict
 
-# ---------------------------------------------------------------------------------------------------------------- seeding
-
-
-@calcfunction
-def split_chain(chain: orm.List, seed: orm.Int) -> dict[str, orm.Dict]:
-    """Divide a chain of seeding steps into stretches that run here and steps that run as jobs.
-
-    :param chain: the steps, each a mapping of one name to its parameters.
-    :param seed: of the chain; every step has its own, derived from it.
-    """
-    steps, seeds = chain.get_list(), step_seeds(chain.get_list(), seed.value)
-    borders = [0, *(border for position in job_positions(steps) for border in (position, position + 1)), len(steps)]
-    segments: list[dict[str, Any]] = []
-    for start, stop in pairwise(borders):
-        if start == stop:
-            continue
-        name = next(iter(steps[start]))
-        if name in JOB_STEPS:
-            segments.append({name: steps[start][name] or {}, 'seed': seeds[start]})
-        else:
-            segments.append({'chain': steps, 'start': start, 'stop': stop, 'seed': seed.value})
-    return {f'segment_{index:02d}': orm.Dict(segment) for index, segment in enumerate(segments)}
-
-
-@calcfunction
-def seed_frames(segment: orm.Dict, split: orm.Dict, **structures: orm.StructureData) -> dict[str, Any] | ExitCode:
-    """Make frames from structures by the pure steps of a segment.
-
-    :param segment: the chain, and which stretch of it.
-    :param split: ``name`` of the split, or ``validation_fraction``.
-    :param structures: the structures to start from.
-    """
-    names = sorted(structures)
-    seed = segment['seed']
-    atoms = [structures[name].get_ase() for name in names]
-    try:
-        result = run_steps(atoms, segment['chain'], seed, start=segment['start'], stop=segment['stop'])
-    except (RejectionLimitError, ValueError) as error:
-        return ExitCode(401, str(error), invalidates_cache=True)
-    splits = assign_splits(len(result.frames), split.get_dict(), np.random.default_rng(stream(seed, 'split')))
-    frames = {}
-    for index, (frame, record) in enumerate(zip(result.frames, result.records, strict=True)):
-        first = record
-        while first['parent'] is not None:
-            first = first['parent']
-        parent = structures[names[first['source']]]
-        frames[f'frame_{index:03d}'] = FrameData.from_ase(
-            frame,
-            splits[index],
-            kind=record['seeder'],
-            parent_uuid=parent.uuid,
-            index=index,
-            seed=seed,
-            temperature_K=parent.base.attributes.get('origin', {}).get('temperature_K'),
-            record=record,
-        )
-    return {'frames': frames, 'rejected': orm.Dict(dict(result.rejected))}
-
-
-@calcfunction
-def plan_md(segment: orm.Dict, **structures: orm.StructureData) -> dict[str, orm.Data]:
-    """Give every walker of an MD step its start, condition and seed.
-
-    :param segment: ``md`` with its parameters, and its seed.
-    :param structures: the structures to start from.
-    """
-    step = parse_parameters('md', MdStep, segment['md'])
-    names = sorted(structures)
-    walkers = [
-        {**walker, 'structure': names[walker['structure']]} for walker in md_walkers(step, len(names), segment['seed'])
-    ]
-    plan = {'dynamics': orm.Dict(dynamics_of(step, step.every)), 'walkers': orm.List(walkers)}
-    if step.calculator is not None:
-        plan['calculator'] = orm.Dict({'calculator': step.calculator, 'arguments': step.arguments or {}})
-    return plan
-
-
-@calcfunction
-def trajectory_frames(
-    segment: orm.Dict, split: orm.Dict, walkers: orm.List, **trajectories: orm.TrajectoryData
-) -> dict[str, Any]:
-    """Take frames out of trajectories, evenly over their length.
-
-    :param segment: ``md`` with ``frames``, the number over all trajectories (all recorded frames without it), and its seed.
-    :param split: ``name`` of the split, or ``validation_fraction``.
-    :param walkers: the conditions of each trajectory.
-    :param trajectories: by walker name.
-    """
-    names = sorted(trajectories)
-    rows = [(name, row) for name in names for row in range(trajectories[name].numsteps)]
-    rows = [rows[index] for index in evenly_spaced(len(rows), segment['md'].get('frames'))]
-    splits = assign_splits(len(rows), split.get_dict(), np.random.default_rng(stream(segment['seed'], 'split')))
-    conditions = walkers.get_list()
-    frames = {}
-    for index, (name, row) in enumerate(rows):
-        walker = conditions[int(name.rsplit('_', 1)[1])]
-        temperature = walker['temperature_K']
-        frames[f'frame_{index:03d}'] = FrameData.from_ase(
-            frame_of(trajectories[name], row),
-            splits[index],
-            kind='md',
-            parent_uuid=trajectories[name].uuid,
-            index=row,
-            time_fs=float(trajectories[name].get_times()[row] * 1000.0),
-            temperature_K=temperature if isinstance(temperature, (int, float)) else None,
-            pressure_GPa=walker['pressure_GPa'] if isinstance(walker['pressure_GPa'], (int, float)) else None,
-            seed=walker['seed'],
-        )
-    return {'frames': frames}
-
-
-def frame_of(trajectory: orm.TrajectoryData, row: int) -> Atoms:
-    """Return one row of a trajectory as ``ase.Atoms``."""
-    return Atoms(
-        symbols=list(trajectory.symbols),
-        positions=trajectory.get_positions()[row],
-        cell=trajectory.get_cells()[row],
-        pbc=trajectory.pbc,
-    )
+# ------------------------------------------------------------------------------------------------------------ exploration
 
 
 @calcfunction
@@ -174,6 +45,16 @@ def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
         'check': orm.Dict(check),
         'walkers': {name: orm.List(items) for name, items in walkers.items()},
     }
+
+
+def frame_of(trajectory: orm.TrajectoryData, row: int) -> Atoms:
+    """Return one row of a trajectory as ``ase.Atoms``."""
+    return Atoms(
+        symbols=list(trajectory.symbols),
+        positions=trajectory.get_positions()[row],
+        cell=trajectory.get_cells()[row],
+        pbc=trajectory.pbc,
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- labelling

@@ -13,7 +13,7 @@ from aiida_mlip_al.data import DatasetData, LabelData
 
 from .base import RunnerCalculation
 
-CALCULATOR_KEYS = {'calculator', 'arguments', 'max_force', 'min_distance_fraction', 'timeout_s', 'theory'}
+CALCULATOR_KEYS = {'calculator', 'arguments', 'max_force', 'min_distance_fraction', 'timeout_s', 'periodic', 'theory'}
 
 
 def validate_calculator(node: orm.Dict, _: Any = None) -> str | None:
@@ -31,6 +31,11 @@ def validate_calculator(node: orm.Dict, _: Any = None) -> str | None:
         value = settings.get(key)
         if value is not None and not (isinstance(value, (int, float)) and value > 0):
             return f'`{key}` is {value}, but must be a positive number.'
+    periodic = settings.get('periodic')
+    if periodic is not None and not (
+        isinstance(periodic, list) and len(periodic) == 3 and all(isinstance(axis, bool) for axis in periodic)
+    ):
+        return f'`periodic` is {periodic}, but must be three booleans, such as [true, true, false] for a slab.'
     return None
 
 
@@ -53,7 +58,9 @@ class LabelCalculation(RunnerCalculation):
             valid_type=orm.Dict,
             validator=validate_calculator,
             help='`calculator` (`module:Class`), `arguments`; `max_force` (eV/Å) and `min_distance_fraction` (of the sum of '
-            'covalent radii) beyond which a structure is rejected; `timeout_s` for each; `theory`, a name for people.',
+            'covalent radii) beyond which a structure is rejected; `timeout_s` for each; `periodic` (three booleans), if the '
+            'pbc of the structures claims too many directions: the stress is masked across the others; `theory`, a name for '
+            'people.',
         )
         spec.input_namespace(
             'files',
@@ -88,7 +95,14 @@ class LabelCalculation(RunnerCalculation):
         """Return the calculator and the limits."""
         settings = self.inputs.calculator.get_dict()
         settings.pop('theory', None)
-        return {'arguments': {}, 'max_force': 50.0, 'min_distance_fraction': 0.5, 'timeout_s': None, **settings}
+        defaults = {
+            'arguments': {},
+            'max_force': 50.0,
+            'min_distance_fraction': 0.5,
+            'timeout_s': None,
+            'periodic': None,
+        }
+        return {**defaults, **settings}
 
     def retrieved_files(self) -> list[Any]:
         """Return the labels and the record of every structure."""

@@ -99,7 +99,7 @@ def import_dataset(
     split: str | None,
     label: str,
 ) -> None:
-    """Import labelled frames from any trajectory file that ASE reads: eV, eV/Å, eV/Å³."""
+    """Import labelled frames from any file that ASE reads (extended XYZ, .traj, OUTCAR, vasprun.xml): eV, eV/Å, eV/Å³."""
     from aiida_mlip_al.data import DatasetData
 
     given = {'energy': energy_key, 'forces': forces_key, 'stress': stress_key}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aiida_mlip_al.config import RunConfig, make_config
 from aiida_mlip_al.config.load import origins, read_yaml
-from aiida_mlip_al.sampling import parse_steps
+from aiida_mlip_al.sampling import JOB_STEPS, SEEDERS, parse_steps
 from aiida_mlip_al.sampling.md import MdStep
 
 
@@ -72,7 +72,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
             n_frames, steps, jobs = (sum(column) for column in zip(*counts, strict=True))
             batches = math.ceil(n_frames / ase.batch_size) if n_frames else 0
             work = f'{n_frames} frames' + (f', {steps} MD steps' if steps else '')
-            stages.append(Stage(name, f'{jobs} md, {batches} label', f'{work}, {n_frames} labels'))
+            stages.append(Stage(name, f'{jobs} seed, {batches} label', f'{work}, {n_frames} labels'))
     warm = (mace.warm_start or {}).get('gradient_steps', mace.gradient_steps)
     later = f', then {warm} each' if iterations > 1 else ''
     stages.append(
@@ -105,17 +105,13 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
 
 
 def chain_frames(chain: list[dict[str, Any]], n_structures: int) -> tuple[int, int, int]:
-    """Return the frames, the MD steps and the MD jobs that a chain of seeding steps makes."""
-    frames, md_steps, jobs = n_structures, 0, 0
-    for _, parameters in parse_steps(chain):
+    """Return about how many frames a chain of seeding steps makes, its MD steps, and its jobs."""
+    frames, kept, md_steps, jobs = n_structures, 0, 0, 0
+    for name, parameters in parse_steps(chain):
         if isinstance(parameters, MdStep):
-            walkers = (
-                frames * len(parameters.temperatures) * len(parameters.pressures) * parameters.walkers_per_structure
-            )
-            md_steps += walkers * (parameters.equilibration + parameters.steps)
-            frames = walkers * (parameters.steps // parameters.every)
-            frames = min(frames, parameters.frames) if parameters.frames is not None else frames
-            jobs += 1
-        else:
-            frames *= getattr(parameters, 'copies', len(getattr(parameters, 'factors', [None])))
-    return frames, md_steps, jobs
+            md_steps += parameters.walkers(frames) * (parameters.equilibration + parameters.steps)
+        jobs += name in JOB_STEPS
+        kept += frames if name == 'keep' else 0
+        made = parameters.expected_frames(frames)
+        frames = frames + made if name in SEEDERS and SEEDERS[name].appends else made
+    return frames + kept, md_steps, jobs

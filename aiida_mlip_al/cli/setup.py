@@ -131,13 +131,11 @@ def setup_check(codes: tuple[str, ...], timeout: int) -> None:
     )
     if not chosen:
         raise click.ClickException('There is no code: create one with `aiida-mlip-al setup codes`.')
-    nodes = [
-        (code, submit(CheckCalculation, {'code': code, 'metadata': {'options': {'max_wallclock_seconds': 300}}}))
-        for code in chosen
-    ]
+    options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'max_wallclock_seconds': 300}
+    nodes = [(code, submit(CheckCalculation, {'code': code, 'metadata': {'options': options}})) for code in chosen]
     table = Table(box=None, padding=(0, 2), header_style='dim')
     for column in ('code', 'python', 'ase', 'torch', 'mace', 'GPU', 'seen by'):
-        table.add_column(column)
+        table.add_column(column, overflow='fold')
     failed = []
     deadline = time.monotonic() + timeout * len(nodes)
     for code, node in nodes:

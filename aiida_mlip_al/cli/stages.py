@@ -19,9 +19,16 @@ DATASETS = click.option(
 
 @click.command()
 @CONFIG
+@click.option(
+    '--preview',
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar='FILE',
+    help='Submit nothing: write the structures to FILE (extended XYZ) and print a table of them.',
+)
+@click.option('--label', 'labels', is_flag=True, help='Label them too: the result is a dataset.')
 @WAIT
 @with_profile
-def seed(config: Path, wait: bool) -> None:
+def seed(config: Path, preview: Path | None, labels: bool, wait: bool) -> None:
     """Make the seed structures of CONFIG."""
     from aiida_mlip_al.config import ConfigError
     from aiida_mlip_al.workflows.perturb_and_sample import PerturbAndSampleWorkChain
@@ -29,8 +36,16 @@ def seed(config: Path, wait: bool) -> None:
     inputs = _inputs(config)
     if not inputs.config.seed:
         raise ConfigError('`seed` is missing: give the steps that make structures.')
+    if preview is not None:
+        from .preview import show_preview
+
+        structures = [node.get_ase() for _, node in sorted(inputs.structures.items())]
+        show_preview(inputs.config.seed, structures, inputs.seed.value, preview)
+        return
     fraction = {'validation_fraction': inputs.config.seed_validation_fraction}
     sample = inputs.sample(inputs.config.seed, fraction)
+    if labels:
+        sample['label'] = inputs.label()
     _submit(PerturbAndSampleWorkChain, {'structures': inputs.structures, 'seed': inputs.seed, **sample}, wait)
 
 
@@ -124,7 +139,8 @@ def _submit(process: Any, inputs: dict[str, Any], wait: bool) -> None:
     while not node.is_terminated:
         time.sleep(0.5)
     for name in sorted(node.outputs):
-        click.echo(f'  {name}')
+        output = node.outputs[name]
+        click.echo(f'  {name} {getattr(output, "pk", "")}'.rstrip())
     if not node.is_finished_ok:
         raise click.ClickException(f'Process {node.pk} failed: {node.exit_message or node.process_state}')
     click.echo(f'finished; `verdi process show {node.pk}`')

@@ -11,12 +11,13 @@ from aiida_mlip_al.sampling import SEEDERS, validate_steps
 from aiida_mlip_al.sampling.base import Positive
 from aiida_mlip_al.sampling.steps import JOB_STEPS
 from aiida_mlip_al.sampling.walkers import DynamicsSettings
-from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
+from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters
 
 from .errors import sentence
 
 STAGES = ('seed', 'label', 'train', 'explore', 'evaluate')
 Chains = dict[str, list[dict[str, Any]]]
+IMPORT_PATH = r'^[\w.]+:[\w.]+$'
 
 
 class Section(BaseModel):
@@ -29,7 +30,7 @@ class AseLabels(Section):
     """Labels by an ASE calculator."""
 
     calculator: str = Field(
-        pattern=r'^[\w.]+:[\w.]+$', description='import path of an ASE calculator, such as `tblite.ase:TBLite`'
+        pattern=IMPORT_PATH, description='import path of an ASE calculator, such as `tblite.ase:TBLite`, or its name'
     )
     arguments: dict[str, Any] = Field(default_factory=dict, description='keyword arguments of the calculator')
     files: list[str] = Field(default_factory=list, description='files that the calculator reads, put into the job')
@@ -39,7 +40,22 @@ class AseLabels(Section):
         default=0.5, description='closer atoms are rejected, as part of the radii sum'
     )
     timeout_s: Positive | None = Field(default=None, description='time limit of one structure, s')
+    periodic: tuple[bool, bool, bool] | None = Field(
+        default=None,
+        description='directions whose stress counts, if the pbc of the structures claims too many; left out: their pbc',
+    )
     batch_size: int = Field(default=20, ge=1, description='structures in one job')
+
+
+class NamedCalculator(Section):
+    """A calculator with a name, for `labels` or for the steps of `seed`: one level of theory."""
+
+    calculator: str = Field(pattern=IMPORT_PATH, description='import path of an ASE calculator')
+    arguments: dict[str, Any] = Field(default_factory=dict, description='keyword arguments of the calculator')
+    files: list[str] = Field(
+        default_factory=list, description='files or nodes (PK, UUID) that the calculator reads, put into the job'
+    )
+    theory: str | None = Field(default=None, description='name of the level of theory, for people')
 
 
 class Labels(Section):
@@ -170,6 +186,13 @@ class RunConfig(Section):
     seed_validation_fraction: float = Field(
         default=0.15, ge=0, lt=1, description='part of the seeds held out for validation'
     )
+    seed_rounds: SeedRounds | None = Field(
+        default=None,
+        description='seed again until a committee trained on the seeds alone is good enough; left out: once',
+    )
+    calculators: dict[str, NamedCalculator] = Field(
+        default_factory=dict, description='calculators by name: a step or `labels.ase` says `calculator: NAME`'
+    )
     labels: Labels
     train: Train = Field(default_factory=Train)
     explore: Explore = Field(default_factory=Explore)
@@ -182,6 +205,11 @@ class RunConfig(Section):
     resources: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description='scheduler options of each stage, or of all as `default`'
     )
+
+    @model_validator(mode='before')
+    @classmethod
+    def _named_calculators(cls, values: Any) -> Any:
+        return with_named_calculators(values) if isinstance(values, dict) else values
 
     @field_validator('structures', mode='before')
     @classmethod
@@ -250,3 +278,40 @@ def as_chains(value: Any) -> Any:
     if isinstance(value, dict) and value and set(value) <= {*SEEDERS, *JOB_STEPS}:
         return {'seed': [{name: parameters} for name, parameters in value.items()]}
     return value
+
+
+def with_named_calculators(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with every calculator that is given by name written out.
+
+    :raises ValueError: if there is no calculator of that name.
+    """
+    named = values.get('calculators') or {}
+    if not isinstance(named, dict) or not all(isinstance(item, dict) for item in named.values()):
+        return values
+
+    def written_out(section: Any, keys: tuple[str, ...]) -> Any:
+        name = section.get('calculator') if isinstance(section, dict) else None
+        if not isinstance(name, str) or ':' in name:
+            return section
+        if name not in named:
+            raise ValueError(
+                f'There is no calculator `{name}`: give an import path such as `tblite.ase:TBLite`, or define it under '
+                '`calculators`'
+            )
+        chosen = {key: named[name][key] for key in keys if key in named[name]}
+        return {**section, **chosen}
+
+    def in_steps(value: Any) -> Any:
+        if isinstance(value, list):
+            return [in_steps(step) for step in value]
+        if isinstance(value, dict):
+            inner = {key: in_steps(item) if isinstance(item, dict | list) else item for key, item in value.items()}
+            return written_out(inner, ('calculator', 'arguments'))
+        return value
+
+    resolved = {**values, **{key: in_steps(values[key]) for key in ('seed', 'test') if values.get(key)}}
+    labels = values.get('labels')
+    if isinstance(labels, dict) and isinstance(labels.get('ase'), dict):
+        keys = ('calculator', 'arguments', 'files', 'theory')
+        resolved['labels'] = {**labels, 'ase': written_out(labels['ase'], keys)}
+    return resolved

@@ -30,6 +30,9 @@ from .label import LabelData
 class DatasetData(SinglefileData):
     """A shard of labelled frames. Every frame has ``REF_energy``, ``REF_forces``, a ``split``, and perhaps ``REF_stress``.
 
+    Slabs and wires have a ``REF_masked_stress`` instead, which no training reads: MACE's own stress of such a structure refers
+    to another volume than that of its cell.
+
     Attributes: ``n_frames``, ``n_atoms_total``, ``elements``, ``formulas``, ``properties``, ``theory``, ``theory_hash``,
     ``splits`` (counts), ``energy_per_atom_range`` (eV), ``max_force_range`` (eV/Å).
     """
@@ -93,7 +96,7 @@ class DatasetData(SinglefileData):
 
         :param theory: human name of the level of theory; also its fingerprint if ``theory_hash`` is not given.
         :param keys: under which names the file holds ``energy``, ``forces`` and ``stress``; without it the ``REF_`` keys
-            are looked for, then the results of an attached calculator.
+            are looked for, then the results of an attached calculator: its free energy where it has one.
         :param split: the split of all frames; without it each frame keeps its own, or is ``train``.
         :raises ValueError: naming the first frame without a label.
         """
@@ -198,6 +201,9 @@ def _summary(frames: list[Atoms]) -> dict[str, Any]:
 
 def _find_label(atoms: Atoms, keys: dict[str, str]) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    if 'free_energy' in results and 'energy' not in keys:
+        # With smearing the forces are derivatives of the free energy; `energy` is then extrapolated to zero smearing.
+        results['energy'] = results['free_energy']
     defaults = {'energy': ENERGY_KEY, 'forces': FORCES_KEY, 'stress': STRESS_KEY}
     found = {}
     for quantity, default in defaults.items():

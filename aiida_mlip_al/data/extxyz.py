@@ -10,31 +10,62 @@ import numpy as np
 from ase import Atoms
 from ase.io import read, write
 from ase.io.extxyz import read_xyz
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+
+from aiida_mlip_al.sampling.cells import span_projector
 
 ENERGY_KEY = 'REF_energy'
 FORCES_KEY = 'REF_forces'
 STRESS_KEY = 'REF_stress'
+# A stress without the components that involve a direction without periodicity has a name of its own: no program can mistake
+# the missing components for zeros, nor take a volume that is mostly vacuum for the one that its own stress refers to.
+MASKED_STRESS_KEY = 'REF_masked_stress'
+STRESS_AXES_KEY = 'REF_stress_axes'
 SPLITS = ('train', 'validation', 'test')
 
 
 def labelled_atoms(
-    atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None = None, **info: object
+    atoms: Atoms,
+    energy: float,
+    forces: np.ndarray,
+    stress: np.ndarray | None = None,
+    stress_axes: np.ndarray | list[bool] | None = None,
+    **info: object,
 ) -> Atoms:
     """Return a copy of ``atoms`` that carries a label under the ``REF_`` keys and nothing else.
 
     :param atoms: the structure; its calculator, info, constraints and further arrays are dropped.
     :param energy: eV.
     :param forces: (n_atoms, 3), eV/Å.
-    :param stress: Voigt order xx yy zz yz xz xy, eV/Å³, ASE's sign (negative under compression), or None.
+    :param stress: Voigt order xx yy zz yz xz xy, eV/Å³, ASE's sign (negative under compression), or None. With fewer than three
+        periodic directions it becomes a ``REF_masked_stress``: P σ P with the projector P on the span of the periodic cell
+        vectors, and ``REF_stress_axes`` says which these are. Without any it is dropped.
+    :param stress_axes: (3,) which cell vectors are periodic; None for the structure's pbc, which it can only narrow.
     :param info: further items of the comment line, such as ``split``.
     """
     frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     frame.info[ENERGY_KEY] = float(energy)
     frame.arrays[FORCES_KEY] = np.asarray(forces, dtype=float)
     if stress is not None:
-        frame.info[STRESS_KEY] = np.asarray(stress, dtype=float)
+        _add_stress(frame, np.asarray(stress, dtype=float), stress_axes)
     frame.info.update(info)
     return frame
+
+
+def _add_stress(frame: Atoms, stress: np.ndarray, stress_axes: np.ndarray | list[bool] | None) -> None:
+    axes = frame.pbc if stress_axes is None else frame.pbc & np.asarray(stress_axes, dtype=bool)
+    if axes.all():
+        frame.info[STRESS_KEY] = stress
+    elif axes.any():
+        projector = span_projector(frame.cell.array, axes)
+        inside = projector @ voigt_6_to_full_3x3_stress(stress) @ projector
+        frame.info[MASKED_STRESS_KEY] = full_3x3_to_voigt_6_stress(inside)
+        frame.info[STRESS_AXES_KEY] = np.asarray(axes)
+
+
+def stress_of(atoms: Atoms) -> np.ndarray | None:
+    """Return the stress of a labelled frame, masked or not, (6,) in eV/Å³; None without one."""
+    return atoms.info.get(STRESS_KEY, atoms.info.get(MASKED_STRESS_KEY))
 
 
 def check_labelled(atoms: Atoms, name: str) -> None:
@@ -53,7 +84,8 @@ def check_labelled(atoms: Atoms, name: str) -> None:
         raise ValueError(
             f'{name} has forces of shape {forces.shape}, but its {len(atoms)} atoms need ({len(atoms)}, 3).'
         )
-    stress = np.asarray(atoms.info.get(STRESS_KEY, np.zeros(6)), dtype=float)
+    found = stress_of(atoms)
+    stress = np.zeros(6) if found is None else np.asarray(found, dtype=float)
     if stress.shape != (6,):
         raise ValueError(
             f'{name} has a stress of shape {stress.shape}: give `{STRESS_KEY}` as six numbers (xx yy zz yz xz xy, eV/Å³).'

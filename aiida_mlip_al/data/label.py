@@ -8,15 +8,24 @@ import numpy as np
 from aiida.orm import ArrayData
 from ase import Atoms, units
 
-from .extxyz import ENERGY_KEY, FORCES_KEY, SPLITS, STRESS_KEY, check_labelled, labelled_atoms
+from .extxyz import (
+    ENERGY_KEY,
+    FORCES_KEY,
+    SPLITS,
+    STRESS_AXES_KEY,
+    check_labelled,
+    labelled_atoms,
+    stress_of,
+)
 
 
 class LabelData(ArrayData):
     """The label of one structure, with the structure's own numbers, so that it can be read without its neighbours.
 
-    Attributes: ``energy`` (eV), ``energy_per_atom`` (eV), ``max_force`` (eV/Å), ``pressure_GPa`` (None without stress),
-    ``n_atoms``, ``formula``, ``elements``, ``theory``, ``theory_hash``, ``split``, and ``temperature_K`` of the dynamics that
-    the structure came from, if any.
+    Attributes: ``energy`` (eV), ``energy_per_atom`` (eV), ``max_force`` (eV/Å), ``pressure_GPa`` (None without the stress of
+    three directions), ``stress_axes`` (which cell vectors the stress is of, ``[true, true, false]`` for a slab), ``n_atoms``,
+    ``formula``, ``elements``, ``theory``, ``theory_hash``, ``split``, and ``temperature_K`` of the dynamics that the structure
+    came from, if any.
     """
 
     @classmethod
@@ -29,7 +38,7 @@ class LabelData(ArrayData):
         if split not in SPLITS:
             raise ValueError(f'The split `{split}` is none of {", ".join(SPLITS)}.')
         forces = np.asarray(frame.arrays[FORCES_KEY], dtype=float)
-        stress = frame.info.get(STRESS_KEY)
+        stress = stress_of(frame)
         node = cls()
         node.set_array('numbers', frame.numbers)
         node.set_array('positions', frame.positions)
@@ -39,11 +48,13 @@ class LabelData(ArrayData):
         if stress is not None:
             node.set_array('stress', np.asarray(stress, dtype=float))
         energy = float(frame.info[ENERGY_KEY])
+        axes = [bool(axis) for axis in frame.info.get(STRESS_AXES_KEY, frame.pbc)]
         attributes: dict[str, Any] = {
             'energy': energy,
             'energy_per_atom': energy / len(frame),
             'max_force': float(np.linalg.norm(forces, axis=1).max()),
-            'pressure_GPa': None if stress is None else float(-np.mean(stress[:3]) / units.GPa),
+            'pressure_GPa': None if stress is None or not all(axes) else float(-np.mean(stress[:3]) / units.GPa),
+            'stress_axes': None if stress is None else axes,
             'n_atoms': len(frame),
             'formula': frame.get_chemical_formula(),
             'elements': sorted(set(frame.get_chemical_symbols())),
@@ -67,8 +78,17 @@ class LabelData(ArrayData):
 
     @property
     def stress(self) -> np.ndarray | None:
-        """Voigt order xx yy zz yz xz xy, eV/Å³, ASE's sign; None if the label has none."""
+        """Voigt order xx yy zz yz xz xy, eV/Å³, ASE's sign; None if the label has none.
+
+        Components that involve a direction without periodicity are zero, see ``stress_axes``; training does not see such a
+        stress. Its volume is that of the cell, vacuum included.
+        """
         return self.get_array('stress') if 'stress' in self.get_arraynames() else None
+
+    @property
+    def stress_axes(self) -> list[bool] | None:
+        """Which cell vectors the stress is of; None without stress."""
+        return self.base.attributes.get('stress_axes', None)
 
     @property
     def theory_hash(self) -> str:
@@ -90,4 +110,4 @@ class LabelData(ArrayData):
         )
         temperature = self.base.attributes.get('temperature_K')
         info = {} if temperature is None else {'temperature_K': temperature}
-        return labelled_atoms(atoms, self.energy, self.forces, self.stress, split=self.split, **info)
+        return labelled_atoms(atoms, self.energy, self.forces, self.stress, self.stress_axes, split=self.split, **info)

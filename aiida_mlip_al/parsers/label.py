@@ -12,7 +12,14 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_mlip_al.data import DatasetData, LabelData
-from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_KEY, labelled_atoms, load_complete_frames
+from aiida_mlip_al.data.extxyz import (
+    ENERGY_KEY,
+    FORCES_KEY,
+    STRESS_AXES_KEY,
+    labelled_atoms,
+    load_complete_frames,
+    stress_of,
+)
 
 from .base import RunnerParser
 
@@ -106,7 +113,8 @@ class LabelParser(RunnerParser):
             structure.get_ase(),
             frame.info[ENERGY_KEY],
             frame.arrays[FORCES_KEY],
-            frame.info.get(STRESS_KEY),
+            stress_of(frame),
+            frame.info.get(STRESS_AXES_KEY),
             temperature_K=attributes.get('origin', {}).get('temperature_K'),
         )
         return LabelData.from_ase(atoms, theory, theory_hash, attributes.get('split', 'train'))

@@ -151,7 +151,10 @@ def _place(process: Process, current: int) -> tuple[str, int]:
         return found[2], int(found[1])
     if process.label.startswith('final_'):
         return 'final', -1
-    return STAGE_OF_LABEL.get(process.label, 'select'), current
+    found = re.fullmatch(r'seeding_\d+_(\w+)', process.label)
+    if found:
+        return found[1], current
+    return STAGE_OF_LABEL.get(re.sub(r'_\d+$', '', process.label), 'select'), current
 
 
 def failure_of(node: orm.ProcessNode) -> str | None:

@@ -86,7 +86,7 @@ def progress(run: orm.WorkChainNode) -> Progress:
 
 def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float, float | None]], str, int]:
     """Return a row for each committee that was measured, on which split, and the number of labels so far."""
-    evaluations = {child.pk: child for child in called if child.label.endswith('_evaluate')}
+    evaluations = {child.pk: child for child in called if child.label.endswith('_evaluate') and child.iteration}
     accurate: dict[int, float] = {}
     labels = 0
     for child in called:

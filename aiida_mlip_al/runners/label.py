@@ -23,8 +23,9 @@ import status as runner
 from ase import Atoms
 from checks import largest_force, too_close
 from frames import FrameWriter, LineWriter, read_structures
+from stress import periodic_stress
 
-_DEFAULTS = {'arguments': {}, 'max_force': 50.0, 'min_distance_fraction': 0.5, 'timeout_s': None}
+_DEFAULTS = {'arguments': {}, 'max_force': 50.0, 'min_distance_fraction': 0.5, 'timeout_s': None, 'periodic': None}
 _GRACE_S = 10.0
 
 
@@ -76,10 +77,11 @@ class Labeller:
             raise answer
         self.version = answer
 
-    def label(self, atoms: Atoms, timeout_s: float | None) -> Outcome:
+    def label(self, atoms: Atoms, axes: np.ndarray, timeout_s: float | None) -> Outcome:
         """Compute one structure; after a timeout or a crash the next call starts a new child.
 
         :param atoms: the structure.
+        :param axes: (3,) periodic directions that the stress is of.
         :param timeout_s: longest time in s; None for no limit.
         :returns: the outcome, with reason `timeout` or `error` if the child had to be, or was, killed.
         """
@@ -88,7 +90,7 @@ class Labeller:
         assert self._connection is not None
         began, children = time.monotonic(), runner.cpu_seconds(resource.RUSAGE_CHILDREN)
         try:
-            self._connection.send(atoms)
+            self._connection.send((atoms, axes))
             if self._connection.poll(timeout_s):
                 outcome: Outcome = self._connection.recv()
                 self._reported_cpu_s += outcome.cpu_s
@@ -128,7 +130,11 @@ class Labeller:
 def label(config: runner.Config, status: dict[str, Any]) -> None:
     """Label every structure of structures.extxyz; a bad one is recorded with its reason and the batch goes on.
 
-    :param config: `calculator`, `arguments`, `max_force` (eV/Å), `min_distance_fraction`, `timeout_s`.
+    A label has the stress of the directions in which its structure is periodic: as REF_stress if these are all three, else
+    as REF_masked_stress, the components that involve another direction zero, with REF_stress_axes.
+
+    :param config: `calculator`, `arguments`, `max_force` (eV/Å), `min_distance_fraction`, `timeout_s`, `periodic` (three
+        booleans; null: the pbc of each structure, which it can only narrow).
     :param status: receives `n_labelled`, `n_rejected`, `reasons` and the calculator's version.
     """
     unknown = set(config) - set(_DEFAULTS) - {'calculator'}
@@ -147,7 +153,7 @@ def label(config: runner.Config, status: dict[str, Any]) -> None:
             for index, atoms in enumerate(structures):
                 outcome = _one(labeller, atoms, settings)
                 if outcome.reason is None:
-                    labels.write(_labelled(atoms, outcome, index))
+                    labels.write(_labelled(atoms, outcome, _axes(atoms, settings), index))
                     status['n_labelled'] += 1
                 else:
                     reasons[outcome.reason] += 1
@@ -173,7 +179,7 @@ def _one(labeller: Labeller, atoms: Atoms, settings: dict[str, Any]) -> Outcome:
     complaint = too_close(atoms, settings['min_distance_fraction'])
     if complaint:
         return Outcome('too_close', complaint)
-    outcome = labeller.label(atoms.copy(), settings['timeout_s'])
+    outcome = labeller.label(atoms.copy(), _axes(atoms, settings), settings['timeout_s'])
     if outcome.reason is not None:
         return outcome
     assert outcome.forces is not None
@@ -189,14 +195,20 @@ def _one(labeller: Labeller, atoms: Atoms, settings: dict[str, Any]) -> Outcome:
     return outcome
 
 
-def _labelled(atoms: Atoms, outcome: Outcome, index: int) -> Atoms:
+def _axes(atoms: Atoms, settings: dict[str, Any]) -> np.ndarray:
+    return np.asarray(atoms.pbc if settings['periodic'] is None else atoms.pbc & np.array(settings['periodic']))
+
+
+def _labelled(atoms: Atoms, outcome: Outcome, axes: np.ndarray, index: int) -> Atoms:
     frame = atoms.copy()
     frame.set_constraint()
     for name in [name for name in frame.info if name.startswith('REF_')]:
         del frame.info[name]
     frame.info.update(index=index, REF_energy=outcome.energy)
-    if outcome.stress is not None:
+    if outcome.stress is not None and axes.all():
         frame.info['REF_stress'] = outcome.stress
+    elif outcome.stress is not None:
+        frame.info.update(REF_masked_stress=outcome.stress, REF_stress_axes=axes)
     frame.arrays['REF_forces'] = outcome.forces
     return frame
 
@@ -216,15 +228,16 @@ def _serve(connection: Connection, parents_end: Connection, spec: dict[str, Any]
         return
     while True:
         try:
-            atoms = connection.recv()
+            message = connection.recv()
         except EOFError:
             return
-        if atoms is None:
+        if message is None:
             return
+        atoms, axes = message
         wall, cpu = time.monotonic(), _cpu_with_programs()
         try:
             calculator = calculator or calculators.build(spec)
-            outcome = _compute(calculator, atoms)
+            outcome = _compute(calculator, atoms, axes)
         except Exception as error:
             unconverged = calculators.mentions_convergence(error)
             outcome = Outcome('unconverged' if unconverged else 'error', runner.explain(error))
@@ -233,14 +246,12 @@ def _serve(connection: Connection, parents_end: Connection, spec: dict[str, Any]
         connection.send(outcome)
 
 
-def _compute(calculator: Any, atoms: Atoms) -> Outcome:
+def _compute(calculator: Any, atoms: Atoms, axes: np.ndarray) -> Outcome:
     watch = calculators.ConvergenceWatch(calculator)
     atoms.calc = calculator
     forces = np.array(atoms.get_forces(apply_constraint=False), dtype=float)
     energy = calculators.free_energy(calculator, atoms.get_potential_energy())
-    stress = None
-    if atoms.pbc.all() and calculators.offers_stress(calculator):
-        stress = np.array(atoms.get_stress(voigt=True, apply_constraint=False), dtype=float)
+    stress = periodic_stress(calculator, atoms, axes)
     complaint = watch.complaint()
     if complaint:
         return Outcome('unconverged', complaint)

@@ -62,6 +62,22 @@ def gather(shards: Sequence[str], bootstrap: float | None, seed: int) -> tuple[i
     return len(frames['train']), len(frames['validation'])
 
 
+def check_stress(loss: str | None, files: Sequence[str]) -> None:
+    """Refuse the loss `huber` for crystals without stress: MACE would take it for zero, where other losses leave it out.
+
+    :raises ValueError: with the number of such frames.
+    """
+    if loss != 'huber':
+        return
+    comments = [text.split('\n', 2)[1] for path in files for _, text in frames_of(path)]
+    missing = sum('pbc="T T T"' in comment and 'REF_stress=' not in comment for comment in comments)
+    if missing:
+        raise ValueError(
+            f'The loss `huber` would take the missing stress of {missing} periodic frames for zero: use the loss `universal`, '
+            'which leaves it out.'
+        )
+
+
 def schedule(
     gradient_steps: int, n_train: int, batch_size: int, eval_interval: int, stage_two_fraction: float | None
 ) -> tuple[int, int | None]:
@@ -100,6 +116,7 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
 
     n_train, n_valid = gather(settings['shards'], settings['bootstrap'], settings['seed'])
     arguments = dict(settings['arguments'])
+    check_stress(arguments.get('loss'), ['train.xyz', 'valid.xyz'])
     batch_size = min(int(arguments.get('batch_size', 5)), n_train)
     interval = int(arguments.get('eval_interval', 1))
     epochs, stage_two = schedule(

@@ -23,6 +23,10 @@ class StepParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
+    def expected_frames(self, incoming: int) -> int:
+        """Return about how many frames the step makes of so many structures, for a plan."""
+        return incoming
+
 
 class CopyParameters(StepParameters):
     """Parameters of the seeders that draw random copies and reject bad ones."""
@@ -35,6 +39,10 @@ class CopyParameters(StepParameters):
         description='reject when two atoms are closer than this fraction of their covalent radii sum',
     )
     max_attempts: int = Field(default=100, ge=1, description='draws for one copy before the step gives up')
+
+    def expected_frames(self, incoming: int) -> int:
+        """Return how many frames the step makes of so many structures."""
+        return incoming * self.copies
 
 
 P = TypeVar('P', bound=StepParameters)
@@ -60,11 +68,15 @@ class SeedRecord(TypedDict):
 
 @dataclass(frozen=True)
 class SeedResult:
-    """Structures, one record for each of them, and how many draws were rejected for which reason."""
+    """Structures, one record for each of them, and how many draws were rejected for which reason.
+
+    ``kept`` are those that a step ``keep`` of a chain set aside on the way.
+    """
 
     frames: list[Atoms]
     records: list[SeedRecord]
     rejected: dict[str, int] = field(default_factory=dict)
+    kept: list[tuple[Atoms, SeedRecord]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,25 +87,35 @@ class Seeder:
     :param parameters: model of the parameters.
     :param sample: the pure function (structures, parameters, seed) -> result.
     :param appends: the result is added to the incoming structures instead of replacing them in a chain.
+    :param uses_references: ``sample`` takes a fourth argument, the equilibrium structure that each structure derives from.
     """
 
     name: str
     parameters: type[StepParameters]
-    sample: Callable[[Sequence[Atoms], Any, int], SeedResult]
+    sample: Callable[..., SeedResult]
     appends: bool = False
+    uses_references: bool = False
 
     def __call__(
-        self, structures: Sequence[Atoms], parameters: Mapping[str, Any] | StepParameters | None = None, seed: int = 0
+        self,
+        structures: Sequence[Atoms],
+        parameters: Mapping[str, Any] | StepParameters | None = None,
+        seed: int = 0,
+        references: Sequence[Atoms | None] | None = None,
     ) -> SeedResult:
         """Check the parameters and sample.
 
         :param structures: incoming structures, never changed.
         :param parameters: keys of the parameter model; None takes every default.
         :param seed: non-negative; equal seeds give equal results.
+        :param references: for each structure, the equilibrium structure with the same atoms that it derives from, or None.
         :raises ValueError: a parameter is wrong, or does not fit a structure.
         :raises RejectionLimitError: a copy was rejected ``max_attempts`` times.
         """
-        return self.sample(structures, parse_parameters(self.name, self.parameters, parameters), seed)
+        parsed = parse_parameters(self.name, self.parameters, parameters)
+        if self.uses_references:
+            return self.sample(structures, parsed, seed, references)
+        return self.sample(structures, parsed, seed)
 
 
 class RejectionLimitError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
 
 import numpy as np
@@ -10,6 +11,7 @@ from ase.geometry import minkowski_reduce
 from numpy.typing import ArrayLike, NDArray
 
 from aiida_mlip_al.sampling.base import Axes, Matrix
+from aiida_mlip_al.sampling.vacuum import vacuum_axes, vacuum_warning
 
 PERPENDICULAR_TOLERANCE = 1e-6
 
@@ -18,7 +20,8 @@ def periodic_axes(atoms: Atoms, periodic: Axes | None, where: str) -> NDArray[np
     """Which cell vectors are periodic.
 
     :param atoms: the structure.
-    :param periodic: the user's word, which can only narrow ``atoms.pbc``; None takes ``atoms.pbc``.
+    :param periodic: the user's word, which can only narrow ``atoms.pbc``; None takes ``atoms.pbc`` without the directions
+        that lead through vacuum, and warns of these.
     :param where: step and structure, for the message.
     :returns: (3,) mask.
     :raises ValueError: the user's word contradicts ``atoms.pbc``, or a periodic cell vector is missing.
@@ -30,7 +33,31 @@ def periodic_axes(atoms: Atoms, periodic: Axes | None, where: str) -> NDArray[np
     if np.linalg.matrix_rank(atoms.cell.array[axes]) < np.count_nonzero(axes):
         msg = f'{where}: a periodic cell vector is zero or depends on another; set the cell or the pbc of the structure'
         raise ValueError(msg)
+    message = vacuum_warning(atoms) if periodic is None else None
+    if message is not None:
+        warnings.warn(f'{where}: {message}', stacklevel=3)
+        axes &= ~vacuum_axes(atoms)
     return axes
+
+
+def span_projector(cell: ArrayLike, axes: ArrayLike) -> Matrix:
+    """Projector on the span of some cell vectors.
+
+    :param cell: (3, 3) cell vectors as rows, Å.
+    :param axes: (3,) which of them; linearly independent.
+    :returns: (3, 3), exact zeros along a Cartesian direction that is perpendicular to all of them.
+    """
+    vectors = np.asarray(cell, dtype=float)[np.asarray(axes, dtype=bool)]
+    if len(vectors) == 0:
+        return np.zeros((3, 3))
+    if len(vectors) == 1:
+        direction = vectors[0] / np.linalg.norm(vectors[0])
+        return np.asarray(np.outer(direction, direction))
+    if len(vectors) == 2:
+        normal = np.cross(vectors[0], vectors[1])
+        normal /= np.linalg.norm(normal)
+        return np.asarray(np.eye(3) - np.outer(normal, normal))
+    return np.eye(3)
 
 
 def periodic_projector(atoms: Atoms, axes: NDArray[np.bool_], where: str) -> Matrix:
@@ -43,20 +70,10 @@ def periodic_projector(atoms: Atoms, axes: NDArray[np.bool_], where: str) -> Mat
     :raises ValueError: no direction is periodic, or a vacuum vector is not perpendicular to the periodic ones.
     """
     cell = atoms.cell.array
-    dimension = np.count_nonzero(axes)
-    if dimension == 0:
+    if not axes.any():
         msg = f'{where}: the structure has no periodic direction to strain; leave the step out for molecules'
         raise ValueError(msg)
-    if dimension == 3:
-        return np.eye(3)
-    vectors = cell[axes]
-    if dimension == 2:
-        normal = np.cross(vectors[0], vectors[1])
-        normal /= np.linalg.norm(normal)
-        projector = np.eye(3) - np.outer(normal, normal)
-    else:
-        direction = vectors[0] / np.linalg.norm(vectors[0])
-        projector = np.asarray(np.outer(direction, direction))
+    projector = span_projector(cell, axes)
     for vacuum in cell[~axes]:
         if np.linalg.norm(projector @ vacuum) > PERPENDICULAR_TOLERANCE * np.linalg.norm(vacuum):
             msg = (

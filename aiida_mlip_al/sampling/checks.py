@@ -38,6 +38,18 @@ def min_distance_ratio(atoms: Atoms, maximum: float = 2.0) -> float:
     return float(np.min(distance / (radii[first] + radii[second]), initial=np.inf))
 
 
+def min_distance(atoms: Atoms, maximum: float = 6.0) -> float:
+    """Smallest distance between two atoms, own images included.
+
+    :param atoms: structure of n atoms.
+    :param maximum: larger distances are not looked for, Å.
+    :returns: Å, or infinity if no pair is nearer than ``maximum``.
+    """
+    if len(atoms) == 0:
+        return np.inf
+    return float(np.min(neighbor_list('d', atoms, maximum), initial=np.inf))
+
+
 def cell_angles(cell: ArrayLike, periodic: ArrayLike) -> NDArray[np.float64]:
     """Angles between the periodic cell vectors.
 

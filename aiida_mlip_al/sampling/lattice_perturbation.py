@@ -11,6 +11,7 @@ from pydantic import Field
 from aiida_mlip_al.sampling.base import Axes, CopyParameters, Draw, Matrix, SeedResult, sample_copies
 from aiida_mlip_al.sampling.cells import periodic_axes, periodic_projector, strained
 from aiida_mlip_al.sampling.checks import DEFAULT_ANGLE_RANGE, SKEWED_CELL, TOO_CLOSE, skewed_cell, too_close
+from aiida_mlip_al.sampling.vacuum import vacuum_axes
 
 
 class LatticePerturbationParameters(CopyParameters):
@@ -35,6 +36,10 @@ class LatticePerturbationParameters(CopyParameters):
     periodic: Axes | None = Field(
         default=None, description="periodic directions, if the structure's pbc claims too many"
     )
+
+    def expected_frames(self, incoming: int) -> int:
+        """Return how many frames the step makes of so many structures."""
+        return incoming * (self.copies + self.include_unperturbed)
 
 
 def lattice_perturbation(
@@ -64,7 +69,7 @@ def lattice_perturbation(
         return frame, deformation
 
     def rejection(frame: Atoms) -> str | None:
-        axes = frame.pbc if parameters.periodic is None else parameters.periodic
+        axes = frame.pbc & ~vacuum_axes(frame) if parameters.periodic is None else parameters.periodic
         if skewed_cell(frame.cell.array, axes, parameters.angle_range):
             return SKEWED_CELL
         return TOO_CLOSE if too_close(frame, parameters.min_distance_fraction) else None

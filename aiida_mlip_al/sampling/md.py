@@ -38,6 +38,15 @@ class MdStep(Dynamics):
             raise ValueError("'arguments' need a 'calculator'")
         return self
 
+    def walkers(self, incoming: int) -> int:
+        """Return how many trajectories start from so many structures."""
+        return incoming * len(self.temperatures) * len(self.pressures) * self.walkers_per_structure
+
+    def expected_frames(self, incoming: int) -> int:
+        """Return how many frames the step makes of so many structures."""
+        n_frames = self.walkers(incoming) * (self.steps // self.every)
+        return n_frames if self.frames is None else min(n_frames, self.frames)
+
 
 class Walker(TypedDict):
     """One trajectory to run: start structure, conditions and seed of its velocities and thermostat."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from aiida_mlip_al.sampling.base import (
@@ -18,27 +19,45 @@ from aiida_mlip_al.sampling.base import (
     parse_parameters,
     stream_seed,
 )
+from aiida_mlip_al.sampling.dimers import DimersParameters, dimers
 from aiida_mlip_al.sampling.input import InputParameters, pass_on
 from aiida_mlip_al.sampling.isolated_atoms import IsolatedAtomsParameters, isolated_atoms
+from aiida_mlip_al.sampling.keep import KeepParameters, keep
 from aiida_mlip_al.sampling.lattice_perturbation import LatticePerturbationParameters, lattice_perturbation
 from aiida_mlip_al.sampling.md import MdStep
+from aiida_mlip_al.sampling.molecular_clusters import MolecularClustersParameters, molecular_clusters
+from aiida_mlip_al.sampling.phonon_displacements import PhononStep
+from aiida_mlip_al.sampling.random_clusters import RandomClustersParameters, random_clusters
 from aiida_mlip_al.sampling.rattle import RattleParameters, rattle
+from aiida_mlip_al.sampling.relax import RelaxStep
+from aiida_mlip_al.sampling.slab import SlabParameters, slab
+from aiida_mlip_al.sampling.substitution import SubstitutionParameters, substitution
 from aiida_mlip_al.sampling.supercell import SupercellParameters, supercell
+from aiida_mlip_al.sampling.trajectory import TrajectoryParameters, trajectory
+from aiida_mlip_al.sampling.vacancies import VacanciesParameters, vacancies
 from aiida_mlip_al.sampling.volume_scan import VolumeScanParameters, volume_scan
 
 SEEDERS: dict[str, Seeder] = {
     seeder.name: seeder
     for seeder in (
         Seeder('input', InputParameters, pass_on),
+        Seeder('keep', KeepParameters, keep),
         Seeder('supercell', SupercellParameters, supercell),
         Seeder('volume_scan', VolumeScanParameters, volume_scan),
         Seeder('lattice_perturbation', LatticePerturbationParameters, lattice_perturbation),
         Seeder('rattle', RattleParameters, rattle),
+        Seeder('vacancies', VacanciesParameters, vacancies),
+        Seeder('substitution', SubstitutionParameters, substitution),
+        Seeder('slab', SlabParameters, slab),
         Seeder('isolated_atoms', IsolatedAtomsParameters, isolated_atoms, appends=True),
+        Seeder('dimers', DimersParameters, dimers, appends=True),
+        Seeder('random_clusters', RandomClustersParameters, random_clusters, appends=True),
+        Seeder('trajectory', TrajectoryParameters, trajectory),
+        Seeder('molecular_clusters', MolecularClustersParameters, molecular_clusters, uses_references=True),
     )
 }
 #: Steps that need a job: the work chain runs them between two stretches of pure steps.
-JOB_STEPS: dict[str, type[StepParameters]] = {'md': MdStep}
+JOB_STEPS: dict[str, type[StepParameters]] = {'md': MdStep, 'relax': RelaxStep, 'phonon_displacements': PhononStep}
 
 Step = tuple[str, StepParameters]
 
@@ -111,7 +130,7 @@ def run_steps(
     *,
     start: int = 0,
     stop: int | None = None,
-    parents: Sequence[SeedRecord | None] | None = None,
+    references: Sequence[Atoms | None] | None = None,
 ) -> SeedResult:
     """Run a stretch of pure steps, each on the structures of the one before.
 
@@ -123,29 +142,47 @@ def run_steps(
     :param seed: of the whole chain.
     :param start: first step to run, from 0.
     :param stop: step before which to stop; None runs to the end.
-    :param parents: record of each structure, kept as the parent of what is made from it; None for first structures.
+    :param references: for each structure, the equilibrium structure with the same atoms that it derives from, or None. A
+        structure that a step makes without changing which atoms there are has the reference of the one that it was made from,
+        or else that one itself.
     :raises ValueError: a step is wrong, does not fit a structure, or needs a job.
     :raises RejectionLimitError: a copy was rejected in every attempt.
     """
     seeds = step_seeds(steps, seed)
     stretch = list(zip(parse_steps(steps), seeds, strict=True))[start:stop]
     frames = [bare(atoms) for atoms in structures]
-    records: list[SeedRecord | None] = [None] * len(frames) if parents is None else list(parents)
-    if len(records) != len(frames):
-        msg = f'there must be one parent record for each of the {len(frames)} structures, got {len(records)}'
+    records: list[SeedRecord | None] = [None] * len(frames)
+    known: list[Atoms | None] = [None] * len(frames) if references is None else list(references)
+    if len(known) != len(frames):
+        msg = f'there must be one reference (or None) for each of the {len(frames)} structures, got {len(known)}'
         raise ValueError(msg)
     rejected: Counter[str] = Counter()
+    kept: list[tuple[Atoms, SeedRecord]] = []
     for (name, parameters), step_seed in stretch:
         if name in JOB_STEPS:
             raise ValueError(f"step '{name}' needs a job; run the steps before and after it with 'start' and 'stop'")
         seeder = SEEDERS[name]
-        result = seeder(frames, parameters, step_seed)
+        result = seeder(frames, parameters, step_seed, known)
         for record in result.records:
             record['parent'] = records[record['source']]
+        if name == 'keep':
+            kept += zip(result.frames, result.records, strict=True)
+            continue
+        inherited = [
+            _reference_of(frame, frames[record['source']], known[record['source']])
+            for frame, record in zip(result.frames, result.records, strict=True)
+        ]
         frames = [*(frames if seeder.appends else ()), *result.frames]
         records = [*(records if seeder.appends else ()), *result.records]
+        known = [*(known if seeder.appends else ()), *inherited]
         rejected.update(result.rejected)
     complete = [
         record or make_record('input', InputParameters(), seed, source) for source, record in enumerate(records)
     ]
-    return SeedResult(frames, complete, dict(sorted(rejected.items())))
+    return SeedResult(frames, complete, dict(sorted(rejected.items())), kept)
+
+
+def _reference_of(frame: Atoms, source: Atoms, reference: Atoms | None) -> Atoms | None:
+    """Return the equilibrium structure of a frame, if it still has the same atoms."""
+    found = source if reference is None else reference
+    return found if np.array_equal(frame.numbers, found.numbers) else None

@@ -32,6 +32,10 @@ class VolumeScanParameters(StepParameters):
         default=None, description="periodic directions, if the structure's pbc claims too many"
     )
 
+    def expected_frames(self, incoming: int) -> int:
+        """Return how many frames the step makes of so many structures."""
+        return incoming * len(self.factors)
+
 
 def volume_scan(structures: Sequence[Atoms], parameters: VolumeScanParameters, seed: int) -> SeedResult:
     """Scale the periodic cell vectors of each structure; a vacuum direction is never scaled.

@@ -82,6 +82,20 @@ class StopParameters(StepParameters):
     rounds: int = Field(default=2, ge=1, description='successive iterations in which the targets must be met')
 
 
+class SeedRounds(StepParameters):
+    """Seeding again, with other random numbers, until a committee trained on the seeds alone is good enough to explore."""
+
+    max_rounds: int = Field(default=3, ge=1, description='rounds of seeding and labelling at most')
+    target_force_error: Positive = Field(
+        description="the seeds' committee must reach this force MAE on their validation frames, eV/Å"
+    )
+
+
+def validate_seed_rounds(values: dict[str, Any]) -> str | None:
+    """Return one sentence on the first wrong setting, or None."""
+    return _validate('seed_rounds', SeedRounds, values)
+
+
 def validate_select(values: dict[str, Any]) -> str | None:
     """Return one sentence on the first wrong setting, or None."""
     return _validate('select', SelectParameters, values)

@@ -15,11 +15,12 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_mlip_al.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_al.calculations.functions import assess_labels, record_iteration, select_frames
 from aiida_mlip_al.calculations.mace_train import validate_parameters
+from aiida_mlip_al.calculations.seed_functions import round_seed
 from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.sampling.base import stream
-from aiida_mlip_al.selection.settings import validate_select, validate_stop
+from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_select, validate_stop
 
 from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
@@ -75,13 +76,13 @@ class ActiveLearningWorkChain(WorkChain):
         spec.expose_inputs(
             PerturbAndSampleWorkChain,
             namespace='seeding',
-            exclude=('structures', 'seed'),
+            exclude=('structures', 'seed', 'label'),
             namespace_options={'required': False, 'populate_defaults': False, 'help': 'How the first frames are made.'},
         )
         spec.expose_inputs(
             PerturbAndSampleWorkChain,
             namespace='test',
-            exclude=('structures',),
+            exclude=('structures', 'label'),
             namespace_options={
                 'required': False,
                 'populate_defaults': False,
@@ -111,6 +112,13 @@ class ActiveLearningWorkChain(WorkChain):
         )
         for namespace in ('label', 'train', 'explore'):
             spec.inputs[namespace].validator = None
+        spec.input(
+            'seed_rounds',
+            valid_type=orm.Dict,
+            required=False,
+            validator=lambda node, _: validate_seed_rounds(node.get_dict()) if node is not None else None,
+            help='Seed again until a committee trained on the seeds alone is good enough; once without it.',
+        )
         spec.expose_inputs(
             EvaluateCalculation,
             namespace='evaluate',
@@ -145,7 +153,15 @@ class ActiveLearningWorkChain(WorkChain):
         spec.inputs.validator = validate_inputs
         spec.outline(
             cls.setup,
-            if_(cls.should_seed)(cls.run_seed, cls.inspect_seed, cls.run_label_seeds, cls.inspect_label_seeds),
+            while_(cls.should_seed)(
+                cls.run_seed,
+                cls.inspect_seed,
+                cls.run_label_seeds,
+                cls.inspect_label_seeds,
+                if_(cls.should_assess_seeds)(
+                    cls.run_seed_train, cls.inspect_seed_train, cls.run_seed_evaluation, cls.inspect_seed_evaluation
+                ),
+            ),
             while_(cls.should_iterate)(
                 cls.run_train,
                 cls.inspect_train,
@@ -210,46 +226,90 @@ class ActiveLearningWorkChain(WorkChain):
         self.ctx.history = None
         self.ctx.stop_reason = None
         self.ctx.iteration = 0
+        self.ctx.seed_round = 0
+        self.ctx.seeds_suffice = True
         self.ctx.starts = [node.pk for _, node in sorted(self.inputs.structures.items())]
         for name, dataset in self.ctx.datasets.items():
             self.out(f'datasets.{name}', dataset)
 
     def should_seed(self) -> bool:
-        """Seed if there is a way to make frames."""
-        return any(namespace in self.inputs for namespace in ('seeding', 'test'))
+        """Seed if there is a way to make frames, and again while the seeds do not suffice."""
+        if self.ctx.seed_round == 0:
+            return any(namespace in self.inputs for namespace in ('seeding', 'test'))
+        return not self.ctx.seeds_suffice
 
     def run_seed(self) -> None:
-        """Make the first frames and the test frames, side by side."""
-        self.ctx.seeded = [namespace for namespace in ('seeding', 'test') if namespace in self.inputs]
+        """Make the first frames and, once, the test frames, side by side."""
+        self.ctx.seed_round += 1
+        again = self.ctx.seed_round > 1
+        self.ctx.seeded = [
+            name for name in ('seeding', 'test') if name in self.inputs and not (again and name == 'test')
+        ]
         for namespace in self.ctx.seeded:
             inputs = AttributeDict(self.exposed_inputs(PerturbAndSampleWorkChain, namespace))
             inputs.structures = dict(self.inputs.structures)
             if namespace == 'seeding':
-                inputs.seed = self.inputs.seed
-            inputs.metadata.call_link_label = namespace
+                inputs.seed = round_seed(self.inputs.seed, orm.Int(self.ctx.seed_round)) if again else self.inputs.seed
+            label = self.round_label(namespace)
+            inputs.metadata.call_link_label = label
             node = self.submit(PerturbAndSampleWorkChain, **inputs)
-            self.report(f'{namespace}: making structures <{node.pk}>')
-            self.to_context(**{namespace: node})
+            self.report(f'{label}: making structures <{node.pk}>')
+            self.to_context(**{label: node})
+
+    def round_label(self, name: str) -> str:
+        """Return a name, numbered from the second round on."""
+        return name if self.ctx.seed_round == 1 else f'{name}_{self.ctx.seed_round:02d}'
 
     def inspect_seed(self) -> ExitCode | None:
         """Go on with the frames."""
         for namespace in self.ctx.seeded:
-            if not self.ctx[namespace].is_finished_ok:
-                return self.exit_codes.ERROR_SEEDING_FAILED.format(message=describe(self.ctx[namespace]))
+            node = self.ctx[self.round_label(namespace)]
+            if not node.is_finished_ok:
+                return self.exit_codes.ERROR_SEEDING_FAILED.format(message=describe(node))
         return None
 
     def run_label_seeds(self) -> None:
         """Label the first frames and the test frames."""
         for namespace in self.ctx.seeded:
-            frames = dict(self.ctx[namespace].outputs.frames.items())
-            self.submit_label(frames, f'label_{namespace}')
+            frames = dict(self.ctx[self.round_label(namespace)].outputs.frames.items())
+            self.submit_label(frames, self.round_label(f'label_{namespace}'))
 
     def inspect_label_seeds(self) -> ExitCode | None:
         """Keep the shards."""
+        self.ctx.seeds_suffice = True
         for namespace in self.ctx.seeded:
-            failed = self.keep_labels(self.ctx[f'label_{namespace}'], 'seeds' if namespace == 'seeding' else namespace)
+            shard = self.round_label('seeds' if namespace == 'seeding' else namespace)
+            failed = self.keep_labels(self.ctx[self.round_label(f'label_{namespace}')], shard)
             if failed is not None:
                 return failed
+        return None
+
+    def should_assess_seeds(self) -> bool:
+        """Assess the seeds if there may be another round."""
+        rounds = self.inputs.get('seed_rounds')
+        return rounds is not None and 'seeding' in self.ctx.seeded and self.ctx.seed_round < rounds['max_rounds']
+
+    def run_seed_train(self) -> None:
+        """Train a committee on the seeds."""
+        previous = self.ctx.committee if self.inputs.warm_start.value else {}
+        self.submit_train(f'seeding_{self.ctx.seed_round:02d}_train', previous)
+
+    def inspect_seed_train(self) -> ExitCode | None:
+        """Go on with the good members."""
+        return self.keep_committee(self.ctx[f'seeding_{self.ctx.seed_round:02d}_train'])
+
+    def run_seed_evaluation(self) -> None:
+        """Evaluate the committee of the seeds."""
+        self.submit_evaluate(f'seeding_{self.ctx.seed_round:02d}_evaluate')
+
+    def inspect_seed_evaluation(self) -> ExitCode | None:
+        """Decide whether the seeds suffice."""
+        node = self.ctx[f'seeding_{self.ctx.seed_round:02d}_evaluate']
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_EVALUATE_FAILED.format(message=describe(node))
+        error, target = seed_error(node.outputs.errors), self.inputs.seed_rounds['target_force_error']
+        self.ctx.seeds_suffice = error <= target
+        self.report(f'seeds of round {self.ctx.seed_round}: force MAE {error:.3f} eV/Å, asked for {target} eV/Å')
         return None
 
     # ----------------------------------------------------------------------------------------------------------- the loop
@@ -272,12 +332,9 @@ class ActiveLearningWorkChain(WorkChain):
 
     def inspect_train(self) -> ExitCode | None:
         """Go on with the good members."""
-        node = self.ctx[f'{self.name}_train']
-        if not node.is_finished_ok:
-            return self.exit_codes.ERROR_TRAIN_FAILED.format(message=describe(node))
-        self.ctx.committee = dict(node.outputs.committee.items())
-        if self.ctx.reference_energies is None:
-            self.ctx.reference_energies = node.outputs.reference_energies
+        failed = self.keep_committee(self.ctx[f'{self.name}_train'])
+        if failed is not None:
+            return failed
         for member, model in self.ctx.committee.items():
             self.out(f'iterations.{self.name}.committee.{member}', model)
         return None
@@ -401,10 +458,9 @@ class ActiveLearningWorkChain(WorkChain):
 
     def inspect_final(self) -> ExitCode | None:
         """Keep the final committee."""
-        node = self.ctx.final_train
-        if not node.is_finished_ok:
-            return self.exit_codes.ERROR_TRAIN_FAILED.format(message=describe(node))
-        self.ctx.committee = dict(node.outputs.committee.items())
+        failed = self.keep_committee(self.ctx.final_train)
+        if failed is not None:
+            return failed
         for member, model in self.ctx.committee.items():
             self.out(f'final.committee.{member}', model)
         return None
@@ -468,6 +524,15 @@ class ActiveLearningWorkChain(WorkChain):
         self.report(f'{label} <{node.pk}>')
         self.to_context(**{label: node})
 
+    def keep_committee(self, node: orm.WorkChainNode) -> ExitCode | None:
+        """Go on with a committee, and with the reference energies of the first one."""
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_TRAIN_FAILED.format(message=describe(node))
+        self.ctx.committee = dict(node.outputs.committee.items())
+        if self.ctx.reference_energies is None:
+            self.ctx.reference_energies = node.outputs.reference_energies
+        return None
+
     def submit_evaluate(self, label: str) -> None:
         """Submit the evaluation of the current committee on all shards."""
         inputs = AttributeDict(self.exposed_inputs(EvaluateCalculation, 'evaluate'))
@@ -480,6 +545,12 @@ class ActiveLearningWorkChain(WorkChain):
 def trains(dataset: DatasetData) -> bool:
     """Return whether a shard has frames to train on or to validate with."""
     return bool(dataset.splits.get('train', 0) + dataset.splits.get('validation', 0))
+
+
+def seed_error(errors: orm.Dict) -> float:
+    """Return the force MAE (eV/Å) of a committee on the validation frames, or on the training frames if there are none."""
+    measured = errors.get_dict()
+    return float((measured.get('validation') or measured['train'])['force_mae'])
 
 
 def describe(node: orm.ProcessNode) -> str:

@@ -14,6 +14,7 @@ from ase.io import read
 
 from aiida_mlip_al.config import ConfigError, RunConfig
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
+from aiida_mlip_al.sampling import job_positions
 
 
 def load_structures(items: Sequence[str], folder: Path) -> dict[str, orm.StructureData]:
@@ -82,20 +83,23 @@ def load_model(reference: str, folder: Path) -> ModelData:
     return load_typed(reference, ModelData, 'model', f'file {path}')
 
 
-def load_files(paths: Sequence[str], folder: Path) -> dict[str, orm.SinglefileData]:
+def load_files(items: Sequence[str], folder: Path) -> dict[str, orm.SinglefileData]:
     """Return files that a calculator reads, as nodes.
 
+    :param items: paths, or nodes by PK or UUID.
     :raises ConfigError: if a file does not exist, or two have the same name: they go into one folder.
     """
-    nodes = {}
-    names = [Path(path).name for path in paths]
+    nodes = []
+    for item in items:
+        path = folder / item
+        if path.is_file():
+            nodes.append(orm.SinglefileData(file=path.resolve()))
+        else:
+            nodes.append(load_typed(item, orm.SinglefileData, 'file', f'file {path}'))
+    names = [node.filename for node in nodes]
     if len(set(names)) < len(names):
-        raise ConfigError(f'Two files of the calculator have the same name; rename one of {", ".join(paths)}.')
-    for index, path in enumerate(paths):
-        if not (folder / path).is_file():
-            raise ConfigError(f"The calculator's file {folder / path} does not exist.")
-        nodes[f'file_{index:02d}'] = orm.SinglefileData(file=(folder / path).resolve())
-    return nodes
+        raise ConfigError(f'Two files of the calculators have the same name; rename one of {", ".join(items)}.')
+    return {f'file_{index:02d}': node for index, node in enumerate(nodes)}
 
 
 def check_elements(config: RunConfig, structures: Mapping[str, orm.StructureData]) -> None:
@@ -139,8 +143,12 @@ class Inputs:
         """Return the label engine's calculator and its files."""
         ase = self.config.labels.ase
         settings = ase.model_dump(exclude={'files', 'batch_size'}, exclude_none=True)
-        files = load_files(ase.files, self.folder)
-        return {'calculator': orm.Dict(settings), **({'files': files} if files else {})}
+        return {'calculator': orm.Dict(settings), **self.files(ase.files)}
+
+    def files(self, items: Sequence[str]) -> dict[str, Any]:
+        """Return the namespace of a calculator's files, or nothing."""
+        files = load_files(list(dict.fromkeys(items)), self.folder)
+        return {'files': files} if files else {}
 
     def label(self) -> dict[str, Any]:
         """Return the inputs of LabelWorkChain, less the structures."""
@@ -158,8 +166,13 @@ class Inputs:
             'chains': {name: orm.List(list(chain)) for name, chain in chains.items()},
             'split': orm.Dict(split),
         }
-        if any('md' in step for chain in chains.values() for step in chain):
-            inputs['md'] = {**self.job('seed'), **self.calculator()}
+        if any(job_positions(chain) for chain in chains.values()):
+            named = [item for calculator in self.config.calculators.values() for item in calculator.files]
+            inputs['ase'] = {
+                **self.job('seed'),
+                **self.calculator(),
+                **self.files([*self.config.labels.ase.files, *named]),
+            }
         return inputs
 
     def train(self, **changes: Any) -> dict[str, Any]:
@@ -216,6 +229,8 @@ class Inputs:
             inputs['reference_energies'] = orm.Dict(config.reference_energies)
         if config.seed:
             inputs['seeding'] = self.sample(config.seed, {'validation_fraction': config.seed_validation_fraction})
+            if config.seed_rounds is not None:
+                inputs['seed_rounds'] = orm.Dict(config.seed_rounds.model_dump())
         if config.test:
             # Another seed, so that the test frames owe nothing to the random numbers of the training frames.
             inputs['test'] = {
@@ -235,7 +250,7 @@ def continue_from(inputs: dict[str, Any], node: orm.WorkChainNode) -> dict[str, 
     outputs = node.outputs
     if 'datasets' not in outputs:
         raise ConfigError(f'Run {node.pk} left no labelled dataset to continue from.')
-    continued = {name: value for name, value in inputs.items() if name not in ('seeding', 'test')}
+    continued = {name: value for name, value in inputs.items() if name not in ('seeding', 'seed_rounds', 'test')}
     continued['datasets'] = {**dict(outputs.datasets.items()), **inputs.get('datasets', {})}
     if 'test' in inputs and not any(dataset.splits.get('test') for dataset in continued['datasets'].values()):
         continued['test'] = inputs['test']

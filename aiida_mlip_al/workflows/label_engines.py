@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -28,31 +29,31 @@ class LabelOutcome:
     curable: bool = True
 
 
-class LabelEngine:
+class LabelEngine(ABC):
     """One way to label. The input namespace that is given names the engine."""
 
     name: ClassVar[str]
     process: ClassVar[type[Process]]
 
     @classmethod
+    @abstractmethod
     def define(cls, spec: WorkChainSpec) -> None:
         """Add the engine's input namespace to a work chain."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def batches(cls, names: Sequence[str], batch_size: int) -> list[list[str]]:
         """Divide the structures into what one process labels."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def inputs(cls, exposed: AttributeDict, structures: Mapping[str, orm.StructureData]) -> AttributeDict:
         """Return the inputs of one process."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
         """Read a finished process."""
-        raise NotImplementedError
 
 
 class AseLabelEngine(LabelEngine):

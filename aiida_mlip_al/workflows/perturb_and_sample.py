@@ -6,15 +6,18 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine import ExitCode, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_mlip_al.calculations.functions import plan_md, seed_frames, split_chain, trajectory_frames
 from aiida_mlip_al.calculations.label import validate_calculator
 from aiida_mlip_al.calculations.md import MdCalculation
+from aiida_mlip_al.calculations.seed_functions import seed_frames, split_chain
 from aiida_mlip_al.data import FrameData
-from aiida_mlip_al.sampling import job_positions, parse_steps, validate_steps
+from aiida_mlip_al.sampling import SEEDERS, job_positions, parse_steps, validate_steps
 from aiida_mlip_al.selection.splits import validate_split
+
+from .label import LabelWorkChain
+from .seed_stages import SEED_STAGES, reason
 
 
 def validate_chains(chains: Any, _: Any = None) -> str | None:
@@ -29,23 +32,24 @@ def validate_chains(chains: Any, _: Any = None) -> str | None:
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
-    """Refuse inputs without structures, and MD without a calculator or a code."""
+    """Refuse inputs without structures, and steps that need a job without a calculator or a code."""
     if not inputs.get('structures'):
         return 'There is no structure to start from.'
     for name, chain in inputs['chains'].items():
         steps = parse_steps(chain.get_list())
         for position in job_positions(chain.get_list()):
-            if 'md' not in inputs or 'code' not in inputs['md']:
-                return f'chain `{name}` has an md step: give the code that runs it as `md.code`.'
-            if steps[position][1].calculator is None and 'calculator' not in inputs['md']:  # type: ignore[attr-defined]
+            step, parameters = steps[position]
+            if 'ase' not in inputs or 'code' not in inputs['ase']:
+                return f'chain `{name}` has the step `{step}`: give the code that runs it as `ase.code`.'
+            if parameters.calculator is None and 'calculator' not in inputs['ase']:  # type: ignore[attr-defined]
                 return (
-                    f'chain `{name}` has an md step without a calculator: name one in the step or as `md.calculator`.'
+                    f'chain `{name}`, step `{step}`: name a calculator in the step, or one for all as `ase.calculator`.'
                 )
     return None
 
 
 class PerturbAndSampleWorkChain(WorkChain):
-    """Run every chain from the same structures; frames of all chains together are the result."""
+    """Run every chain from the same structures; frames of all chains together are the result, labelled if it is said how."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -70,30 +74,50 @@ class PerturbAndSampleWorkChain(WorkChain):
         )
         spec.expose_inputs(
             MdCalculation,
-            namespace='md',
+            namespace='ase',
             include=('code', 'metadata', 'calculator', 'files'),
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'How md steps run.'},
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'How the steps that need a job run: MD, relaxation, phonons.',
+            },
         )
-        spec.inputs['md']['calculator'].required = False
-        spec.inputs['md']['calculator'].validator = lambda node, _: (
+        spec.inputs['ase']['calculator'].required = False
+        spec.inputs['ase']['calculator'].validator = lambda node, _: (
             validate_calculator(node) if node is not None else None
         )
+        spec.expose_inputs(
+            LabelWorkChain,
+            namespace='label',
+            exclude=('structures',),
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'How the frames are labelled; they are not without it.',
+            },
+        )
+        spec.inputs['label'].validator = None
         spec.inputs.validator = validate_inputs
         spec.outline(
             cls.setup,
             while_(cls.should_run_segment)(cls.run_segment, cls.inspect_segment),
-            cls.results,
+            cls.collect_frames,
+            if_(cls.should_label)(cls.run_label, cls.inspect_label),
         )
         spec.output_namespace('frames', valid_type=FrameData, dynamic=True, help='The frames, by chain and number.')
         spec.output_namespace(
             'rejected', valid_type=orm.Dict, dynamic=True, help='Draws rejected, by reason, by chain.'
         )
+        spec.expose_outputs(LabelWorkChain, namespace_options={'required': False})
         spec.exit_code(401, 'ERROR_STEP_FAILED', message='Chain `{chain}` could not go on: {message}')
+        spec.exit_code(402, 'ERROR_LABEL_FAILED', message='Labelling failed: {message}')
 
     def setup(self) -> None:
         """Divide every chain into segments."""
         self.ctx.segments = {name: self.segments_of(chain) for name, chain in self.inputs.chains.items()}
         self.ctx.current = {name: dict(self.inputs.structures) for name in self.inputs.chains}
+        self.ctx.kept = {name: [] for name in self.inputs.chains}
+        self.ctx.references = {name: {} for name in self.inputs.chains}
         self.ctx.failure = None
 
     def segments_of(self, chain: orm.List) -> list[orm.Dict]:
@@ -106,59 +130,104 @@ class PerturbAndSampleWorkChain(WorkChain):
         return self.ctx.failure is None and any(self.ctx.segments.values())
 
     def run_segment(self) -> None:
-        """Run the next segment of every chain: pure steps at once, MD as jobs side by side."""
-        self.ctx.running = []
+        """Run the next segment of every chain: pure steps at once, the others as jobs side by side."""
+        self.ctx.running = {}
         for name, segments in self.ctx.segments.items():
             if not segments:
                 continue
-            if 'md' not in segments[0].get_dict():
+            if 'chain' in segments[0].get_dict():
                 self.run_steps(name, segments.pop(0))
             else:
-                self.ctx.running.append(name)
-                self.submit_md(name, segments[0])
+                self.submit_stage(name, segments[0])
 
     def run_steps(self, name: str, segment: orm.Dict) -> None:
         """Run pure steps."""
-        result, node = seed_frames.run_get_node(segment, self.inputs.split, **self.ctx.current[name])
+        inputs: dict[str, Any] = {'structures': self.ctx.current[name]}
+        if self.ctx.references[name] and uses_references(segment):
+            inputs['references'] = self.ctx.references[name]
+        result, node = seed_frames.run_get_node(segment, self.inputs.split, **inputs)
         if not node.is_finished_ok:
             self.ctx.failure = (name, node.exit_message)
             return
         self.ctx.current[name] = dict(result['frames'])
+        self.ctx.kept[name] += [frame for _, frame in sorted(dict(result.get('kept', {})).items())]
+        self.ctx.references[name] = {}
         self.out(f'rejected.{name}', result['rejected'])
 
-    def submit_md(self, name: str, segment: orm.Dict) -> None:
-        """Submit an MD step."""
-        plan = plan_md(segment, **self.ctx.current[name])
-        inputs = AttributeDict(self.exposed_inputs(MdCalculation, 'md'))
-        inputs.calculator = plan.get('calculator', inputs.get('calculator'))
-        inputs.structures = self.ctx.current[name]
-        inputs.dynamics, inputs.walkers = plan['dynamics'], plan['walkers']
-        inputs.metadata.call_link_label = f'md_{name}'
-        node = self.submit(MdCalculation, **inputs)
-        self.report(f'chain {name}: MD of {len(plan["walkers"])} walkers <{node.pk}>')
-        self.to_context(**{f'md_{name}': node})
+    def submit_stage(self, name: str, segment: orm.Dict) -> None:
+        """Submit the processes of a step."""
+        stage = SEED_STAGES[stage_name(segment)]
+        engine = AttributeDict(self.exposed_inputs(MdCalculation, 'ase'))
+        # Each process has a parser of its own.
+        engine.get('metadata', {}).get('options', {}).pop('parser_name', None)
+        labels = {}
+        for part, inputs in stage.submissions(engine, segment, self.ctx.current[name]).items():
+            label = f'{stage.name}_{name}' if part == stage.name else f'{stage.name}_{name}_{part}'
+            inputs['metadata'] = {**inputs.get('metadata', {}), 'call_link_label': label}
+            node = self.submit(stage.process, **inputs)
+            self.report(f'chain {name}: {stage.name} <{node.pk}>')
+            labels[part] = label
+            self.to_context(**{label: node})
+        self.ctx.running[name] = labels
 
     def inspect_segment(self) -> None:
-        """Take frames out of the trajectories."""
-        for name in self.ctx.running:
-            node = self.ctx[f'md_{name}']
+        """Take the frames that the jobs gave."""
+        for name, labels in self.ctx.running.items():
             segment = self.ctx.segments[name].pop(0)
-            if 'trajectories' not in node.outputs:
-                self.ctx.failure = (name, f'MD <{node.pk}> left no frames: {node.exit_message}')
+            outcome = SEED_STAGES[stage_name(segment)].outcome(
+                {part: self.ctx[label] for part, label in labels.items()},
+                segment,
+                self.inputs.split,
+                self.ctx.current[name],
+                self.ctx.references[name],
+            )
+            for note in outcome.notes:
+                self.report(f'chain {name}: {note}')
+            if outcome.problem is not None:
+                self.ctx.failure = (name, outcome.problem)
                 continue
-            if not node.is_finished_ok:
-                self.report(f'chain {name}: MD <{node.pk}> did not come to its end: {node.exit_message}')
-            trajectories = dict(node.outputs.trajectories.items())
-            result = trajectory_frames(segment, self.inputs.split, node.inputs.walkers, **trajectories)
-            self.ctx.current[name] = dict(result['frames'])
+            self.ctx.current[name], self.ctx.references[name] = outcome.frames, outcome.references
 
-    def results(self) -> ExitCode | None:
+    def collect_frames(self) -> ExitCode | None:
         """Attach the frames of all chains."""
         if self.ctx.failure is not None:
             chain, message = self.ctx.failure
             return self.exit_codes.ERROR_STEP_FAILED.format(chain=chain, message=message)
+        self.ctx.frames = {}
         for name in self.inputs.chains:
-            for label, frame in self.ctx.current[name].items():
+            kept = {f'kept_{index:03d}': frame for index, frame in enumerate(self.ctx.kept[name])}
+            for label, frame in {**kept, **self.ctx.current[name]}.items():
+                self.ctx.frames[f'{name}_{label}'] = frame
                 self.out(f'frames.{name}_{label}', frame)
-        self.report(f'{sum(map(len, self.ctx.current.values()))} frames')
+        self.report(f'{len(self.ctx.frames)} frames')
         return None
+
+    def should_label(self) -> bool:
+        """Label if it is said how."""
+        return 'label' in self.inputs
+
+    def run_label(self) -> None:
+        """Label all frames."""
+        inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
+        inputs.structures = self.ctx.frames
+        inputs.metadata.call_link_label = 'label'
+        node = self.submit(LabelWorkChain, **inputs)
+        self.report(f'labelling {len(self.ctx.frames)} frames <{node.pk}>')
+        self.to_context(label=node)
+
+    def inspect_label(self) -> ExitCode | None:
+        """Attach the labels, also those of a labelling that lost too much."""
+        node = self.ctx.label
+        self.out_many(self.exposed_outputs(node, LabelWorkChain))
+        return None if node.is_finished_ok else self.exit_codes.ERROR_LABEL_FAILED.format(message=reason(node))
+
+
+def stage_name(segment: orm.Dict) -> str:
+    """Return the step that a segment with a job is."""
+    return next(name for name in segment.get_dict() if name != 'seed')
+
+
+def uses_references(segment: orm.Dict) -> bool:
+    """Return whether a pure step of a segment asks for the equilibrium structures."""
+    names = [name for name, _ in parse_steps(segment['chain'])[segment['start'] : segment['stop']]]
+    return any(SEEDERS[name].uses_references for name in names)

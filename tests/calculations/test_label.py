@@ -23,6 +23,7 @@ def test_job(generate_calc_job: Make, label_inputs: dict[str, Any]) -> None:
         'max_force': 50.0,
         'min_distance_fraction': 0.5,
         'timeout_s': None,
+        'periodic': None,
     }
     assert calcinfo.local_copy_list == []
     assert calcinfo.retrieve_list == ['label.out', 'label.status.json', 'labels.extxyz', 'label.jsonl']
@@ -44,7 +45,14 @@ def test_structures_in_the_order_of_their_names(generate_calc_job: Make, label_i
 
 def test_limits_and_name_of_the_theory(generate_calc_job: Make, label_inputs: dict[str, Any]) -> None:
     label_inputs['calculator'] = orm.Dict(
-        {'calculator': 'a.b:C', 'max_force': 20.0, 'min_distance_fraction': 0.7, 'timeout_s': 60, 'theory': 'mine'}
+        {
+            'calculator': 'a.b:C',
+            'max_force': 20.0,
+            'min_distance_fraction': 0.7,
+            'timeout_s': 60,
+            'periodic': [True, True, False],
+            'theory': 'mine',
+        }
     )
     settings = json.loads((generate_calc_job('mlip_al.label', label_inputs).folder / 'label.json').read_text())
     assert settings == {
@@ -53,6 +61,7 @@ def test_limits_and_name_of_the_theory(generate_calc_job: Make, label_inputs: di
         'max_force': 20.0,
         'min_distance_fraction': 0.7,
         'timeout_s': 60,
+        'periodic': [True, True, False],
     }
 
 
@@ -74,6 +83,9 @@ def test_files_of_the_calculator_keep_their_names(generate_calc_job: Make, label
         ({'calculator': 'a:B', 'arguments': [1]}, '`arguments` must be a mapping of keyword arguments'),
         ({'calculator': 'a:B', 'max_force': -1}, '`max_force` is -1, but must be a positive number.'),
         ({'calculator': 'a:B', 'min_distance_fraction': 0}, '`min_distance_fraction` is 0, but must be a positive'),
+        ({'calculator': 'a:B', 'periodic': [True, True]}, '`periodic` is [True, True], but must be three booleans,'),
+        ({'calculator': 'a:B', 'periodic': [1, 1, 0]}, '`periodic` is [1, 1, 0], but must be three booleans,'),
+        ({'calculator': 'a:B', 'periodic': 'xy'}, '`periodic` is xy, but must be three booleans,'),
         ({'calculator': 'a:B', 'timeout_s': 'long'}, '`timeout_s` is long, but must be a positive number.'),
     ],
 )

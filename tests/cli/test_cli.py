@@ -8,13 +8,17 @@ import sys
 import time
 from types import SimpleNamespace
 
+import click
 import pytest
+from ase.build import bulk
+from ase.io import read
 from click.testing import CliRunner
 from rich.console import Console
 
 from aiida_mlip_al.cli import COMMANDS, main
 from aiida_mlip_al.cli.dry_run import chain_frames, plan
 from aiida_mlip_al.cli.follow import follow, render
+from aiida_mlip_al.cli.preview import show_preview
 from aiida_mlip_al.config import make_config
 from aiida_mlip_al.report.progress import Progress
 
@@ -64,7 +68,7 @@ def test_plan_counts_frames_labels_and_steps():
         }
     )
     stages = {stage.name: stage for stage in plan(config, n_structures=1)}
-    assert stages['seed'].jobs == '0 md, 3 label'
+    assert stages['seed'].jobs == '0 seed, 3 label'
     assert stages['seed'].work == '25 frames, 25 labels'
     assert stages['test'].work == '20 frames, 300 MD steps, 20 labels'
     assert stages['label'].jobs == '2 in each iteration'
@@ -164,3 +168,22 @@ def test_errors_are_one_sentence(arguments, sentence):
     assert result.exit_code == 1
     assert sentence in result.output
     assert len(result.output.strip().splitlines()) == 1, result.output
+
+
+def test_preview_shows_what_pure_steps_make(tmp_path, capsys):
+    chains = {
+        'near': [{'supercell': {'matrix': [2, 2, 2]}}, {'rattle': {'copies': 3, 'stdev': 0.02}}],
+        'hot': [{'volume_scan': {'quantity': 'volume', 'factors': [0.95, 1.05]}}, {'md': {}}, {'rattle': {}}],
+    }
+    output = tmp_path / 'preview.xyz'
+    show_preview(chains, [bulk('Cu', cubic=True)], 1, output)
+    frames = read(output, ':')
+    assert [frame.info['chain'] for frame in frames] == ['near'] * 3 + ['hot'] * 2
+    assert [len(frame) for frame in frames] == [32] * 3 + [4] * 2
+    text = capsys.readouterr().out
+    volume = bulk('Cu', cubic=True).get_volume()
+    assert f'{0.95 * volume:.2f} to {1.05 * volume:.2f}' in text
+    assert 'chain hot: shown up to its step 2, `md`' in text
+    assert '5 structures written' in text
+    with pytest.raises(click.ClickException, match='chain `bad`: supercell'):
+        show_preview({'bad': [{'supercell': {'matrix': [9, 9, 9]}}]}, [bulk('Cu', cubic=True)], 1, output)

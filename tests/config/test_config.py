@@ -103,7 +103,7 @@ def test_training_parameters_are_mace_arguments_and_ours():
         ('train.mace.lr', -1, '`train.mace.lr`: input should be greater than 0, got -1.'),
         ('seed', [{'ratle': {}}], "unknown step 'ratle'"),
         ('seed', None, 'There is nothing to begin with'),
-        ('labels.ase.calculator', 'tblite', '`labels.ase.calculator`'),
+        ('labels.ase.calculator', 'tblite', 'There is no calculator `tblite`'),
         ('protocol', 'quick', 'The protocol `quick` is unknown; there are balanced, fast, quickstart, stringent.'),
         ('structures', [], '`structures`'),
         (
@@ -142,3 +142,43 @@ def test_files_are_read_safely(tmp_path):
     path.write_text(yaml.safe_dump(['a', 'list']))
     with pytest.raises(ConfigError, match='keys and values'):
         load_config(path)
+
+
+NAMED = {
+    **GOOD,
+    'calculators': {
+        'cheap': {'calculator': 'tblite.ase:TBLite', 'arguments': {'method': 'GFN1-xTB'}, 'files': ['a.txt']},
+        'accurate': {'calculator': 'tblite.ase:TBLite', 'arguments': {'method': 'GFN2-xTB'}, 'theory': 'GFN2'},
+    },
+    'seed': {'hot': [{'md': {'calculator': 'cheap', 'steps': 100, 'every': 10}}, {'rattle': {}}]},
+    'labels': {'ase': {'calculator': 'accurate', 'batch_size': 3}},
+}
+
+
+def test_calculators_have_names():
+    config = make_config(NAMED)
+    md = config.seed['hot'][0]['md']
+    assert (md['calculator'], md['arguments']) == ('tblite.ase:TBLite', {'method': 'GFN1-xTB'})
+    assert config.seed['hot'][1] == {'rattle': {}}
+    ase = config.labels.ase
+    assert (ase.calculator, ase.arguments, ase.theory, ase.batch_size, ase.files) == (
+        'tblite.ase:TBLite',
+        {'method': 'GFN2-xTB'},
+        'GFN2',
+        3,
+        [],
+    )
+
+
+def test_an_unknown_calculator_is_named():
+    with pytest.raises(ConfigError, match='There is no calculator `cheep`: give an import path'):
+        make_config({**NAMED, 'seed': [{'md': {'calculator': 'cheep'}}]})
+    with pytest.raises(ConfigError, match=r'`calculators.cheap.calculator`'):
+        make_config({**NAMED, 'calculators': {**NAMED['calculators'], 'cheap': {'calculator': 'nonsense'}}})
+
+
+def test_seed_rounds_need_a_target():
+    config = make_config(changed('seed_rounds', {'target_force_error': 0.2}))
+    assert config.seed_rounds.max_rounds == 3
+    with pytest.raises(ConfigError, match='`seed_rounds.target_force_error` is missing'):
+        make_config(changed('seed_rounds', {'max_rounds': 2}))

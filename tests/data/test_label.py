@@ -11,6 +11,7 @@ from aiida.orm import QueryBuilder, load_node
 from ase import units
 
 from aiida_mlip_al.data import LabelData
+from aiida_mlip_al.data.extxyz import labelled_atoms, stress_of
 
 Make = Callable[..., Any]
 STRESS = [-0.01, -0.02, -0.03, 0.004, 0.005, 0.006]
@@ -36,9 +37,43 @@ def test_comes_back_from_the_database(make_labelled: Make) -> None:
 def test_without_stress_and_temperature(make_labelled: Make) -> None:
     node = LabelData.from_ase(make_labelled(), 'xtb', 'abc').store()
     assert node.stress is None
+    assert node.stress_axes is None
     assert node.base.attributes.get('pressure_GPa') is None
     assert set(node.to_ase().info) == {'REF_energy', 'split'}
     assert not node.to_ase().cell.array.any()
+
+
+@pytest.mark.parametrize(
+    ('pbc', 'axes', 'expected', 'kept'),
+    [
+        ([True, True, False], None, [True, True, False], [0, 1, 5]),
+        ([True, True, True], [True, True, False], [True, True, False], [0, 1, 5]),
+        ([True, False, True], [True, True, False], [True, False, False], [0]),
+        ([True, True, True], [True, True, True], [True, True, True], range(6)),
+    ],
+)
+def test_stress_of_fewer_directions(
+    make_labelled: Make, pbc: list[bool], axes: list[bool] | None, expected: list[bool], kept: list[int]
+) -> None:
+    frame = make_labelled(stress=STRESS)
+    frame.pbc = pbc
+    masked = labelled_atoms(frame, -1.0, frame.arrays['REF_forces'], STRESS, axes)
+    node = load_node(LabelData.from_ase(masked, 'xtb', 'abc').store().pk)
+    assert node.stress is not None
+    np.testing.assert_array_equal(node.stress[list(kept)], np.array(STRESS)[list(kept)])
+    np.testing.assert_array_equal(np.delete(node.stress, list(kept)), 0)
+    assert node.stress_axes == expected
+    assert (node.base.attributes.get('pressure_GPa') is None) == (not all(expected))
+    found = node.to_ase()
+    assert ('REF_stress' in found.info) == all(expected)
+    assert ('REF_masked_stress' in found.info) == (not all(expected))
+    np.testing.assert_array_equal(stress_of(found), node.stress)
+
+
+def test_stress_of_a_molecule_in_a_box_is_dropped(make_labelled: Make) -> None:
+    frame = make_labelled(stress=STRESS)
+    frame.pbc = False
+    assert stress_of(labelled_atoms(frame, -1.0, frame.arrays['REF_forces'], STRESS)) is None
 
 
 def test_attributes(make_labelled: Make) -> None:

@@ -59,9 +59,9 @@ class Installation:
         answer = self.run(sys.executable, str(HERE / 'questions.py'), profile, question, *map(str, arguments))
         return json.loads(answer.strip().splitlines()[-1])
 
-    def launch(self, *options: str) -> int:
-        """Submit the tiny run and return its PK."""
-        output = self.cli('launch', 'tiny.yaml', *options)
+    def launch(self, *options: str, config: str = 'tiny.yaml') -> int:
+        """Submit a run and return its PK."""
+        output = self.cli('launch', config, *options)
         found = re.search(r'process (\d+)', output)
         assert found is not None, output
         return int(found[1])

@@ -56,6 +56,26 @@ def test_dataset_leads_back_to_the_labels(parse_retrieved: Make, recorded: Make,
     assert outputs['dataset'].theory_hash == outputs['labels']['frame_001'].theory_hash
 
 
+def test_masked_stress_is_kept_and_never_trained_on(
+    parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]
+) -> None:
+    files = recorded('label/finished')
+    inputs['structures']['frame_001'].set_cell([[5.0, 0, 0], [0, 6.0, 0], [0, 0, 20.0]])
+    inputs['structures']['frame_001'].set_pbc([True, True, True])
+    masked = ' REF_masked_stress="0.01 0.02 0 0 0 0.03" REF_stress_axes="T T F" pbc='
+    files['labels.extxyz'] = files['labels.extxyz'].decode().replace(' pbc=', masked, 1)
+    outputs, status, _ = parse_retrieved('mlip_al.label', inputs, files)
+    assert status == 0
+    label = outputs['labels']['frame_001']
+    np.testing.assert_array_equal(label.stress, [0.01, 0.02, 0, 0, 0, 0.03])
+    assert label.stress_axes == [True, True, False]
+    assert label.base.attributes.get('pressure_GPa') is None
+    frame = outputs['dataset'].get_ase_list()[0]
+    np.testing.assert_array_equal(frame.info['REF_masked_stress'], label.stress)
+    assert 'REF_stress' not in frame.info
+    assert outputs['dataset'].base.attributes.get('properties') == ['energy', 'forces']
+
+
 def test_report_gives_every_reason(parse_retrieved: Make, recorded: Make, inputs: dict[str, Any]) -> None:
     files = recorded('label/finished')
     report = parse_retrieved('mlip_al.label', inputs, files).outputs['report'].get_dict()
@@ -188,6 +208,7 @@ class TestTheory:
         assert self.hash_of() == self.hash_of(arguments={'method': 'GFN2-xTB', 'verbosity': 3})
         assert self.hash_of() == self.hash_of(versions={'tblite': '0.5.0', 'numpy': '1.0'})
         assert self.hash_of() == self.hash_of(max_force=20.0, timeout_s=3, theory='another name')
+        assert self.hash_of() == self.hash_of(periodic=[True, True, False])
 
     def test_name(self) -> None:
         assert theory_of(self.CALCULATOR, {}, {})[0] == 'TBLite(method=GFN2-xTB)'

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / 'aiida_mlip_al' / 'runners'
 TESTS = ROOT / 'tests'
 sys.path[:0] = [str(TESTS), str(RUNNERS)]
-TASKS = {'label': 'label', 'md': 'simulate', 'explore': 'explore', 'evaluate': 'evaluate'}
+TASKS = {'label': 'label', 'md': 'simulate', 'relax': 'relax', 'explore': 'explore', 'evaluate': 'evaluate'}
 
 
 class Job:

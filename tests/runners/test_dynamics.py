@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.emt import EMT
 from dynamics import Dynamics, Settings, degrees_of_freedom, prepare
 from fakes.calculators import Crystal, Springs
 
@@ -102,6 +103,21 @@ def test_masks_free_what_they_say(crystal: Atoms, mask: list[bool]) -> None:
     assert (change[np.array(mask, dtype=bool)] > 1e-3).all()
     assert (change[~np.array(mask, dtype=bool)] == 0).all()
     assert crystal.cell.angles() == pytest.approx([90, 90, 90], abs=1e-6)
+
+
+def test_a_slab_breathes_in_its_plane_and_its_vacuum_stays() -> None:
+    atoms = fcc111('Cu', (2, 2, 2), vacuum=6, orthogonal=True)
+    atoms.pbc = True
+    atoms.calc = EMT()
+    before = atoms.cell.array.copy()
+    temperatures(
+        atoms, 100, pressure=0.0, ensemble='npt', timestep_fs=2.0, taup_fs=100.0, barostat_mask=[True, True, False]
+    )
+    change = np.abs(atoms.cell.array - before)
+    assert change[0, 0] > 0.01
+    assert change[1, 1] > 0.01
+    np.testing.assert_array_equal(atoms.cell.array[2], before[2])
+    np.testing.assert_array_equal(atoms.cell.array[:, 2], before[:, 2])
 
 
 def test_isotropic_keeps_the_shape(crystal: Atoms) -> None:

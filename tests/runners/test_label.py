@@ -64,17 +64,60 @@ def test_ethanol_with_xtb(job, ethanol: Atoms) -> None:
     ]
 
 
-def test_stress_only_for_structures_that_are_periodic_in_three_directions(job) -> None:
+def slabs() -> list[Atoms]:
+    """Return a crystal, and what is left of it without one and without two periodic directions."""
     crystal = bulk('Cu', cubic=True)
     crystal.rattle(0.1, seed=1)
-    slab = crystal.copy()
-    slab.pbc = (True, True, False)
-    status = job.run_here('label', {'calculator': 'ase.calculators.emt:EMT'}, [crystal, slab])
+    frames = [crystal.copy() for _ in range(4)]
+    for frame, pbc in zip(frames, ([True] * 3, [True, True, False], [False, True, False], [False] * 3), strict=True):
+        frame.pbc = pbc
+        frame.cell[~frame.pbc] *= 3
+    return frames
+
+
+def test_stress_across_vacuum_is_masked_and_has_another_name(job) -> None:
+    frames = slabs()
+    status = job.run_here('label', {'calculator': 'ase.calculators.emt:EMT'}, frames)
     assert status['finished'], status['error']
-    first, second = read_frames(job.folder / 'labels.extxyz')
-    crystal.calc = EMT()
-    assert first.info['REF_stress'] == pytest.approx(crystal.get_stress(), abs=1e-8)
-    assert 'REF_stress' not in second.info
+    crystal, slab, wire, cluster = read_frames(job.folder / 'labels.extxyz')
+    for frame in frames:
+        frame.calc = EMT()
+    assert crystal.info['REF_stress'] == pytest.approx(frames[0].get_stress(), abs=1e-8)
+    assert 'REF_masked_stress' not in crystal.info
+    for index, label, kept in ((1, slab, [0, 1, 5]), (2, wire, [1])):
+        full, found = frames[index].get_stress(), label.info['REF_masked_stress']
+        assert 'REF_stress' not in label.info
+        np.testing.assert_array_equal(label.info['REF_stress_axes'], frames[index].pbc)
+        np.testing.assert_allclose(found[kept], full[kept], atol=1e-8)
+        np.testing.assert_array_equal(np.delete(found, kept), 0)
+        assert np.abs(full).min() > 1e-5, 'there was something to mask'
+    assert not {'REF_stress', 'REF_masked_stress', 'REF_stress_axes'} & set(cluster.info)
+
+
+def test_periodic_masks_what_pbc_claims(job) -> None:
+    frames = slabs()
+    expected = frames[0].copy()
+    expected.calc = EMT()
+    job.run_here('label', {'calculator': 'ase.calculators.emt:EMT', 'periodic': [True, True, False]}, frames)
+    crystal, slab, wire, cluster = read_frames(job.folder / 'labels.extxyz')
+    np.testing.assert_array_equal(crystal.pbc, True)
+    np.testing.assert_allclose(
+        crystal.info['REF_masked_stress'], expected.get_stress() * [1, 1, 0, 0, 0, 1], rtol=0, atol=1e-8
+    )
+    for label, axes in ((crystal, [True, True, False]), (slab, [True, True, False]), (wire, [False, True, False])):
+        np.testing.assert_array_equal(label.info['REF_stress_axes'], axes)
+        assert 'REF_stress' not in label.info
+    assert 'REF_masked_stress' not in cluster.info
+
+
+def test_calculator_that_refuses_a_stress_labels_all_the_same(job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: EMT, atoms: Atoms) -> None:
+        raise NotImplementedError('not for slabs')
+
+    monkeypatch.setattr(EMT, 'get_stress', refuse)
+    status = job.run_here('label', {'calculator': 'ase.calculators.emt:EMT'}, slabs())
+    assert status['n_labelled'] == 4
+    assert all('REF_masked_stress' not in frame.info for frame in read_frames(job.folder / 'labels.extxyz'))
 
 
 def test_every_trouble_is_recorded_and_the_batch_goes_on(job, ethanol: Atoms) -> None:
@@ -133,14 +176,14 @@ def test_energy_is_the_one_that_forces_derive_from(job, ethanol: Atoms) -> None:
 
 
 def test_old_labels_are_replaced_and_other_info_is_kept(job, ethanol: Atoms) -> None:
-    ethanol.info.update(REF_energy=99.0, REF_stress=np.ones(6), split='test')
+    ethanol.info.update(REF_energy=99.0, REF_stress=np.ones(6), REF_masked_stress=np.ones(6), split='test')
     ethanol.arrays['REF_forces'] = np.ones((9, 3))
     job.run_here('label', {'calculator': FAKE}, [ethanol])
     label = read_frames(job.folder / 'labels.extxyz')[0]
     assert label.info['REF_energy'] == 0
     assert not label.arrays['REF_forces'].any()
     assert label.info['split'] == 'test'
-    assert 'REF_stress' not in label.info
+    assert not {'REF_stress', 'REF_masked_stress'} & set(label.info)
 
 
 def test_kill_in_mid_batch_leaves_what_was_finished(job, ethanol: Atoms) -> None:

@@ -1,6 +1,7 @@
 """Chains of steps: validation, seeds, parents, stretches around jobs."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from aiida_mlip_al.sampling import (
     JOB_STEPS,
     SEEDERS,
     MdStep,
+    Seeder,
+    SeedResult,
+    StepParameters,
     evenly_spaced,
     job_positions,
     md_walkers,
@@ -20,7 +24,7 @@ from aiida_mlip_al.sampling import (
     step_seeds,
     validate_steps,
 )
-from aiida_mlip_al.sampling.base import stream_seed
+from aiida_mlip_al.sampling.base import make_record, stream_seed
 
 Steps = list[dict[str, Any]]
 
@@ -160,14 +164,54 @@ def test_structures_that_no_step_made_are_inputs() -> None:
 def test_stretches_around_a_job_make_the_whole_chain() -> None:
     steps: Steps = [{'rattle': {'copies': 2}}, {'md': {}}, {'rattle': {'copies': 2}}]
     before = run_steps([salt()], steps, seed=3, stop=1)
-    after = run_steps(before.frames, steps, seed=3, start=2, parents=before.records)
+    after = run_steps(before.frames, steps, seed=3, start=2)
     whole = run_steps([salt()], [steps[0], steps[2]], seed=3)
     assert after.frames == whole.frames
-    assert after.records == whole.records
+    assert [record['parent'] for record in after.records] == [None] * 4
+    assert [record['parent'] for record in whole.records] == [before.records[i] for i in (0, 0, 1, 1)]
     with pytest.raises(ValueError, match="step 'md' needs a job"):
         run_steps([salt()], steps, seed=3)
-    with pytest.raises(ValueError, match='one parent record for each of the 2 structures, got 1'):
-        run_steps([salt(), salt()], steps[:1], seed=3, parents=[None])
+
+
+def test_kept_structures_are_set_aside_and_the_chain_goes_on() -> None:
+    steps: Steps = [{'rattle': {'copies': 2}}, {'keep': {}}, {'rattle': {'copies': 3}}]
+    result = run_steps([salt()], steps, seed=3)
+    assert len(result.frames) == 6
+    first = run_steps([salt()], steps[:1], seed=3)
+    assert [frame for frame, _ in result.kept] == first.frames
+    assert [record['parent'] for _, record in result.kept] == first.records
+    assert result.frames == run_steps([salt()], [steps[0], steps[2]], seed=3).frames, (
+        'the steps after it are as without it'
+    )
+
+
+def test_references_follow_the_atoms(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Atoms | None]] = []
+
+    def look(
+        structures: Sequence[Atoms], parameters: StepParameters, seed: int, references: Sequence[Atoms | None]
+    ) -> SeedResult:
+        seen.append(list(references))
+        records = [make_record('look', parameters, seed, source) for source in range(len(structures))]
+        return SeedResult([atoms.copy() for atoms in structures], records)
+
+    monkeypatch.setitem(SEEDERS, 'look', Seeder('look', StepParameters, look, uses_references=True))
+    equilibrium = salt()
+    hot = equilibrium.copy()
+    hot.rattle(0.1, seed=1)
+    chain: Steps = [
+        {'look': {}},
+        {'rattle': {'copies': 2}},
+        {'look': {}},
+        {'supercell': {'matrix': [2, 1, 1]}},
+        {'look': {}},
+    ]
+    run_steps([hot, salt()], chain, seed=1, references=[equilibrium, None])
+    assert seen[0] == [equilibrium, None]
+    assert seen[1] == [equilibrium, equilibrium, salt(), salt()], 'or else the structure that was rattled'
+    assert seen[2] == [None] * 4, 'a supercell has other atoms'
+    with pytest.raises(ValueError, match='one reference .* for each of the 2 structures, got 1'):
+        run_steps([salt(), salt()], chain, seed=3, references=[None])
 
 
 def test_empty_stretch_passes_inputs_on() -> None:

@@ -51,7 +51,7 @@ def test_md_between_pure_steps(python_code, emt, copper):
         chains={'hot': chain},
         seed=1,
         split={'name': 'test'},
-        md={'code': python_code, 'calculator': emt},
+        ase={'code': python_code, 'calculator': emt},
     )
     assert node.exit_status == 0
     frames = results['frames']
@@ -85,3 +85,42 @@ def test_step_that_cannot_go_on_is_an_exit_code(copper):
 def test_bad_chains_are_refused(copper, chain, sentence):
     with pytest.raises(ValueError, match=sentence):
         run(structures=copper(1), chains={'bad': orm.List(chain)}, seed=1)
+
+
+def test_kept_frames_and_labels(python_code, emt, copper):
+    """Relax, keep, strain and rattle, label all: one call from structures to a dataset."""
+    chain = [
+        {'relax': {'fmax': 0.05, 'cell': 'full'}},
+        {'keep': {}},
+        {'lattice_perturbation': {'copies': 2}},
+        {'rattle': {'copies': 1, 'stdev': 0.02}},
+    ]
+    engine = {'code': python_code, 'calculator': emt}
+    results, node = run(structures=copper(2), chains={'bulk': chain}, seed=1, ase=engine, label={'ase': engine})
+    assert node.exit_status == 0, node.exit_message
+    frames = results['frames']
+    assert sorted(frames) == [f'bulk_frame_{i:03d}' for i in range(4)] + ['bulk_kept_000', 'bulk_kept_001']
+    assert results['dataset'].n_frames == 6
+    assert sorted(results['labels']) == sorted(frames)
+    relaxed = results['labels']['bulk_kept_000']
+    assert relaxed.base.attributes.get('max_force') < 0.05
+    assert frames['bulk_kept_000'].get_ase().cell.lengths() == pytest.approx([3.59] * 3, abs=0.01), "EMT's copper"
+    assert frames['bulk_frame_000'].origin['record']['parent']['seeder'] == 'lattice_perturbation'
+    assert all(frame.creator is not None for frame in frames.values())
+    first = orm.load_node(frames['bulk_frame_000'].origin['parent_uuid'])
+    assert first.creator is not None
+    assert first.get_ase().cell.lengths() == pytest.approx([3.59] * 3, abs=0.01)
+
+
+def test_references_come_through_md(python_code, emt, copper):
+    """What an MD started from is the reference of its frames: molecules are sought there."""
+    chain = [
+        {'md': {'temperature': 300, 'steps': 20, 'every': 10}},
+        {'molecular_clusters': {'n_molecules': [1]}},
+    ]
+    _, node = run(structures=copper(1), chains={'cut': chain}, seed=1, ase={'code': python_code, 'calculator': emt})
+    assert node.exit_status == 401
+    assert 'network' in node.exit_message, 'copper has no molecules, and the message says so'
+    call = next(child for child in node.called if child.process_label == 'seed_frames')
+    references = [link.node for link in call.base.links.get_incoming().all() if 'references' in link.link_label]
+    assert [reference.pk for reference in references] == [node.inputs.structures.frame_000.pk] * 2

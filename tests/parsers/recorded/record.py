@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, fcc111, molecule
 from ase.io import write
 
 HERE = Path(__file__).parent
@@ -34,6 +34,8 @@ RETRIEVED = (
     'labels.extxyz',
     'label.jsonl',
     'walker_*',
+    'relaxed.extxyz',
+    'relax.jsonl',
     'evaluation_*.npz',
     'model.json',
     'mace.yaml',
@@ -107,8 +109,9 @@ def keep(folder: Path, plugin: str, case: str) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             content = path.read_bytes()
             if path.suffix != '.npz':
-                prefix = sys.prefix.encode()
-                content = content.replace(str(folder).encode(), b'/job').replace(prefix, b'/python')
+                content = content.replace(str(folder).encode(), b'/job')
+                for prefix in (sys.prefix, sys.base_prefix):
+                    content = content.replace(prefix.encode(), b'/python')
             copy.write_bytes(content)
     print(f'{plugin}/{case}', sum(path.stat().st_size for path in target.rglob('*') if path.is_file()), 'bytes')
 
@@ -191,6 +194,27 @@ def record_md() -> None:
     record('md', 'no_frames', 'md', {**at_once, 'dynamics': dynamics, 'walkers': walkers(2)}, waters(1))
     unknown = {**dynamics, 'ensemble': 'nph'}
     record('md', 'bad_settings', 'md', {**springs, 'dynamics': unknown, 'walkers': walkers(1)}, waters(1))
+
+
+def record_relax() -> None:
+    """Record relaxations."""
+    copper = bulk('Cu', a=3.7, cubic=True)
+    slab = fcc111('Cu', (1, 1, 2), a=3.7, vacuum=6)
+    for atoms in (copper, slab):
+        atoms.rattle(0.02, seed=1)
+    settings = {'calculator': 'ase.calculators.emt:EMT', 'optimizer': 'BFGS', 'cell': 'full', 'periodic': None}
+    record('relax', 'finished', 'relax', settings, [copper, slab])
+    record('relax', 'not_converged', 'relax', {**settings, 'max_steps': 4}, [copper, slab])
+
+    troubled = {'calculator': 'fakes.calculators:Troubled'}
+    for case, troubles in (('failed', ('not_a_number', None)), ('killed', (None, 'sleeps'))):
+        frames = waters(2)
+        for atoms, trouble in zip(frames, troubles, strict=True):
+            if trouble:
+                atoms.info['trouble'] = trouble
+        kill_when = (lambda folder: lines_of(folder, 'relax.jsonl') == 1) if case == 'killed' else None
+        record('relax', case, 'relax', troubled, frames, kill_when=kill_when)
+    record('relax', 'no_calculator', 'relax', {'calculator': 'nowhere:Calculator'}, waters(2))
 
 
 def put_committee(folder: Path) -> None:
@@ -325,6 +349,7 @@ def record_mace_train() -> None:
 RECORDERS = {
     'label': record_label,
     'md': record_md,
+    'relax': record_relax,
     'explore': record_explore,
     'evaluate': record_evaluate,
     'mace_train': record_mace_train,

@@ -21,7 +21,12 @@ def daemon_processes(folder: Path) -> list[psutil.Process]:
 
 
 def test_killed_daemon_loses_nothing(installation):
-    pk = installation.launch()
+    """In a run that also seeds twice, because its seeds are asked for more than they can give."""
+    tiny = (installation.folder / 'tiny.yaml').read_text()
+    (installation.folder / 'rounds.yaml').write_text(
+        f'{tiny}\nseed_rounds: {{max_rounds: 2, target_force_error: 1.0e-6}}\n'
+    )
+    pk = installation.launch(config='rounds.yaml')
     deadline = time.monotonic() + 120
     while 'LabelCalculation' not in installation.verdi('process', 'status', str(pk)):
         assert time.monotonic() < deadline, 'no label job came'
@@ -40,6 +45,7 @@ def test_killed_daemon_loses_nothing(installation):
         assert time.monotonic() < deadline, installation.verdi('process', 'status', str(pk))
         time.sleep(3)
     assert installation.ask('state', pk)['exit_status'] == 0
+    assert {'seeds', 'seeds_02', 'test', 'iteration_01'} <= set(installation.ask('outputs', pk)['datasets'])
     assert installation.ask('labelled_more_than_once', pk) == []
     assert installation.ask('structures_without_label', pk) == []
     assert installation.ask('without_creator', pk) == []

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from ase.io import read
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_setup_check_runs_a_job_with_every_code(installation):
+    answer = installation.cli('setup', 'check')
+    for word in ('python@localhost', 'ase', 'torch', 'mace', torch.__version__):
+        assert word in answer, answer
 
 
 def test_run_ends_well_and_leaves_everything(installation, finished_run):
@@ -109,6 +117,20 @@ def test_new_run_continues_where_an_earlier_one_ended(installation, finished_run
     found = installation.ask('outputs', pk)
     assert found['history']['rows'][0]['n_labels'] > 16
     assert {'earlier_seeds', 'earlier_iteration_02', 'earlier_test', 'iteration_01'} <= set(found['datasets'])
+
+
+def test_single_stages_from_the_same_file(installation, finished_run):
+    """Seeds with labels in one call, and a committee that explores alone."""
+    preview = installation.folder / 'preview.xyz'
+    assert 'nothing was submitted' in installation.cli('seed', 'tiny.yaml', '--preview', str(preview))
+    assert len(read(preview, ':')) == 8
+    output = installation.cli('seed', 'tiny.yaml', '--label', '--wait')
+    dataset = re.search(r'dataset +(\d+)', output)
+    assert dataset, output
+    assert '8 ' in installation.cli('dataset', 'show', dataset[1])
+    explored = installation.cli('explore', 'tiny.yaml', '--from', str(finished_run), '--wait')
+    assert 'trajectories' in explored
+    assert 'deviations' in explored
 
 
 def test_bad_input_is_refused_in_one_sentence(installation):

@@ -1,0 +1,191 @@
+"""The seeding steps that run as jobs: what PerturbAndSampleWorkChain needs to know of each, and nothing more."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import Process
+
+from aiida_mlip_al.calculations.md import MdCalculation
+from aiida_mlip_al.calculations.phonon_functions import phonon_frames, plan_phonons
+from aiida_mlip_al.calculations.relax import RelaxCalculation
+from aiida_mlip_al.calculations.seed_functions import plan_md, plan_relax, relaxed_frames, trajectory_frames
+
+from .force_constants import ForceConstantsWorkChain
+
+Structures = Mapping[str, orm.StructureData]
+
+
+@dataclass
+class StageOutcome:
+    """What a step gave.
+
+    :param frames: by name.
+    :param references: for each frame, the equilibrium structure with the same atoms that it derives from, where there is one.
+    :param notes: what went less well, for the report.
+    :param problem: why the chain cannot go on.
+    """
+
+    frames: dict[str, orm.StructureData] = field(default_factory=dict)
+    references: dict[str, orm.StructureData] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+
+class SeedStage(ABC):
+    """One kind of step that needs jobs.
+
+    :param name: of the step, as in the chain.
+    :param process: what is submitted.
+    """
+
+    name: ClassVar[str]
+    process: ClassVar[type[Process]]
+
+    @classmethod
+    @abstractmethod
+    def submissions(cls, engine: AttributeDict, segment: orm.Dict, structures: Structures) -> dict[str, dict[str, Any]]:
+        """Return the inputs of every process of the step, by a name of its own.
+
+        :param engine: code, metadata, calculator and files.
+        :param segment: the step with its parameters, and its seed.
+        :param structures: what the step starts from.
+        """
+
+    @classmethod
+    @abstractmethod
+    def outcome(
+        cls,
+        nodes: Mapping[str, orm.ProcessNode],
+        segment: orm.Dict,
+        split: orm.Dict,
+        structures: Structures,
+        references: Structures,
+    ) -> StageOutcome:
+        """Read the finished processes."""
+
+
+class MdStage(SeedStage):
+    """Molecular dynamics with any ASE calculator; all walkers in one job."""
+
+    name = 'md'
+    process = MdCalculation
+
+    @classmethod
+    def submissions(cls, engine: AttributeDict, segment: orm.Dict, structures: Structures) -> dict[str, dict[str, Any]]:
+        """One job of all walkers."""
+        plan = plan_md(segment, **structures)
+        return {
+            'md': {
+                **engine,
+                'calculator': plan.get('calculator', engine.get('calculator')),
+                'structures': dict(structures),
+                'dynamics': plan['dynamics'],
+                'walkers': plan['walkers'],
+            }
+        }
+
+    @classmethod
+    def outcome(
+        cls,
+        nodes: Mapping[str, orm.ProcessNode],
+        segment: orm.Dict,
+        split: orm.Dict,
+        structures: Structures,
+        references: Structures,
+    ) -> StageOutcome:
+        """Take frames out of the trajectories; a killed job gives what it had."""
+        (node,) = nodes.values()
+        if 'trajectories' not in node.outputs:
+            return StageOutcome(problem=f'MD <{node.pk}> left no frames: {reason(node)}')
+        trajectories = dict(node.outputs.trajectories.items())
+        frames = dict(trajectory_frames(segment, split, node.inputs.walkers, **trajectories)['frames'])
+        starts = [walker['structure'] for walker in node.inputs.walkers.get_list()]
+        outcome = StageOutcome(frames)
+        for name, frame in frames.items():
+            start = starts[frame.origin['walker']]
+            outcome.references[name] = references.get(start, structures[start])
+        if not node.is_finished_ok:
+            outcome.notes.append(f'MD <{node.pk}> did not come to its end: {reason(node)}')
+        return outcome
+
+
+class RelaxStage(SeedStage):
+    """Relaxation of atoms and cell; all structures in one job."""
+
+    name = 'relax'
+    process = RelaxCalculation
+
+    @classmethod
+    def submissions(cls, engine: AttributeDict, segment: orm.Dict, structures: Structures) -> dict[str, dict[str, Any]]:
+        """One job of all structures."""
+        plan = plan_relax(segment)
+        inputs = {**engine, 'structures': dict(structures), 'settings': plan['settings']}
+        return {'relax': {**inputs, 'calculator': plan.get('calculator', engine.get('calculator'))}}
+
+    @classmethod
+    def outcome(
+        cls,
+        nodes: Mapping[str, orm.ProcessNode],
+        segment: orm.Dict,
+        split: orm.Dict,
+        structures: Structures,
+        references: Structures,
+    ) -> StageOutcome:
+        """Go on with the relaxed structures."""
+        (node,) = nodes.values()
+        if not node.is_finished_ok:
+            return StageOutcome(problem=f'relaxation <{node.pk}>: {reason(node)}')
+        return StageOutcome(dict(relaxed_frames(segment, split, **dict(node.outputs.structures.items()))['frames']))
+
+
+class PhononStage(SeedStage):
+    """Thermal displacements along phonons: force constants of every structure, then frames."""
+
+    name = 'phonon_displacements'
+    process = ForceConstantsWorkChain
+
+    @classmethod
+    def submissions(cls, engine: AttributeDict, segment: orm.Dict, structures: Structures) -> dict[str, dict[str, Any]]:
+        """One work chain for each structure."""
+        plan = plan_phonons(segment)
+        ase = {**engine, 'calculator': plan.get('calculator', engine.get('calculator'))}
+        return {
+            name: {'structure': structure, 'settings': plan['settings'], 'label': {'ase': ase}}
+            for name, structure in structures.items()
+        }
+
+    @classmethod
+    def outcome(
+        cls,
+        nodes: Mapping[str, orm.ProcessNode],
+        segment: orm.Dict,
+        split: orm.Dict,
+        structures: Structures,
+        references: Structures,
+    ) -> StageOutcome:
+        """Displace the atoms of every structure whose force constants are there."""
+        for node in nodes.values():
+            if not node.is_finished_ok:
+                return StageOutcome(problem=f'force constants <{node.pk}>: {reason(node)}')
+        supercells = {name: node.outputs.supercell for name, node in nodes.items()}
+        constants = {name: node.outputs.force_constants for name, node in nodes.items()}
+        result, call = phonon_frames.run_get_node(segment, split, force_constants=constants, supercells=supercells)
+        if not call.is_finished_ok:
+            return StageOutcome(problem=call.exit_message)
+        frames = dict(result['frames'])
+        by_uuid = {node.uuid: node for node in supercells.values()}
+        return StageOutcome(frames, {name: by_uuid[frame.origin['parent_uuid']] for name, frame in frames.items()})
+
+
+SEED_STAGES: dict[str, type[SeedStage]] = {stage.name: stage for stage in (MdStage, RelaxStage, PhononStage)}
+
+
+def reason(node: orm.ProcessNode) -> str:
+    """Return why a process did not end well."""
+    return node.exit_message or str(node.process_state)
