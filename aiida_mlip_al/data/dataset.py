@@ -17,7 +17,9 @@ from ase.io import read
 from .extxyz import (
     ENERGY_KEY,
     FORCES_KEY,
+    MASKED_STRESS_KEY,
     SPLITS,
+    STRESS_AXES_KEY,
     STRESS_KEY,
     check_labelled,
     dump_frames,
@@ -109,8 +111,9 @@ class DatasetData(SinglefileData):
                 raise ValueError(
                     f'Frame {index} of {path} has no {missing}: name the key it is stored under (the file has: {known}).'
                 )
-            info = {'split': split or atoms.info.get('split', 'train')}
-            frames.append(labelled_atoms(atoms, energy, forces, stress, **info))
+            split_of_frame = split or atoms.info.get('split', 'train')
+            axes = atoms.info.get(STRESS_AXES_KEY)
+            frames.append(labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame))
         return cls.from_ase(frames, theory, theory_hash or theory)
 
     def _validate(self) -> bool:
@@ -211,7 +214,7 @@ def _find_label(atoms: Atoms, keys: dict[str, str]) -> tuple[float | None, np.nd
         store = atoms.arrays if quantity == 'forces' else atoms.info
         fallback = results.get(key) if quantity in keys else results.get(quantity)
         found[quantity] = store.get(key, fallback)
-    stress = found['stress']
+    stress = atoms.info.get(MASKED_STRESS_KEY) if found['stress'] is None else found['stress']
     if stress is not None and np.size(stress) == 9:
         from ase.stress import full_3x3_to_voigt_6_stress
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory
 from ase.build import bulk, fcc111
 from ase.io import read
 
@@ -110,6 +112,21 @@ def test_cell_and_pbc_are_written_as_they_are(generate_calc_job: Make, crystals:
     np.testing.assert_array_equal(slab.pbc, [True, True, False])
     np.testing.assert_array_equal(claimed.pbc, True)
     np.testing.assert_array_equal(slab.cell.array, crystals['structures']['slab'].get_ase().cell.array)
+
+
+def test_whole_job_leaves_the_vacuum_vector_as_it_is(crystals: dict[str, Any]) -> None:
+    settings = {'cell': 'full', 'optimizer': 'BFGS', 'fmax': 0.005}
+    calculator = orm.Dict({'calculator': 'ase.calculators.emt:EMT'})
+    inputs = {**crystals, 'settings': orm.Dict(settings), 'calculator': calculator}
+    inputs['structures'].pop('bulk')
+    outputs, node = run_get_node(CalculationFactory('mlip_al.relax'), **inputs)
+    assert node.is_finished_ok, node.exit_message
+    for name in ('claimed', 'slab'):
+        before, after = (structures[name].get_ase() for structures in (inputs['structures'], outputs['structures']))
+        np.testing.assert_array_equal(after.cell.array[2], before.cell.array[2])
+        np.testing.assert_array_equal(after.pbc, before.pbc)
+        assert after.cell.lengths()[0] < before.cell.lengths()[0] - 0.01
+    assert outputs['report']['n_converged'] == 2
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,14 @@ def test_calculators_have_names():
 def test_an_unknown_calculator_is_named():
     with pytest.raises(ConfigError, match='There is no calculator `cheep`: give an import path'):
         make_config({**NAMED, 'seed': [{'md': {'calculator': 'cheep'}}]})
-    with pytest.raises(ConfigError, match=r'`calculators.cheap.calculator`'):
-        make_config({**NAMED, 'calculators': {**NAMED['calculators'], 'cheap': {'calculator': 'nonsense'}}})
+    with pytest.raises(ConfigError, match=r'`calculators.accurate.calculator`'):
+        make_config(
+            {
+                **NAMED,
+                'calculators': {**NAMED['calculators'], 'accurate': {'calculator': 'nonsense'}},
+                'labels': GOOD['labels'],
+            }
+        )
 
 
 def test_seed_rounds_need_a_target():

@@ -275,6 +275,19 @@ class TestFromFile:
         np.testing.assert_array_equal(frame.info['REF_stress'], STRESS)
         assert 'dft_energy' not in frame.info
 
+    def test_stress_across_vacuum_is_masked_once_and_stays_so(self, tmp_path: Path, make_labelled: Make) -> None:
+        frames = [make_labelled(index, stress=STRESS) for index in range(2)]
+        frames[0].pbc = [True, True, False]
+        write(tmp_path / 'data.xyz', frames, format='extxyz')
+        for _ in range(2):
+            node = DatasetData.from_file(tmp_path / 'data.xyz', 'PBE')
+            slab, crystal = node.get_ase_list()
+            assert 'REF_stress' not in slab.info
+            np.testing.assert_array_equal(slab.info['REF_masked_stress'], [*STRESS[:2], 0, 0, 0, STRESS[5]])
+            np.testing.assert_array_equal(slab.info['REF_stress_axes'], [True, True, False])
+            np.testing.assert_array_equal(crystal.info['REF_stress'], STRESS)
+            write(tmp_path / 'data.xyz', [slab, crystal], format='extxyz')
+
     def test_a_named_key_stands_above_the_own_one(self, tmp_path: Path, make_labelled: Make) -> None:
         frame = make_labelled()
         frame.info['better'] = -42.0

@@ -10,6 +10,7 @@ from aiida_mlip_al.sampling.cells import (
     periodic_axes,
     periodic_projector,
     shortest_lattice_vector,
+    span_projector,
     strained,
 )
 
@@ -71,6 +72,15 @@ def test_periodic_axes_come_from_pbc_and_can_only_be_narrowed() -> None:
 def test_missing_periodic_vector_is_refused() -> None:
     with pytest.raises(ValueError, match='a periodic cell vector is zero'):
         periodic_axes(Atoms('H', cell=[1, 0, 1], pbc=True), None, 'x')
+
+
+@pytest.mark.parametrize('axes', [ALL, PLANE, np.array([False, True, False]), ~ALL])
+def test_projector_on_the_span_of_oblique_vectors(axes: np.ndarray) -> None:
+    cell = np.random.default_rng(2).normal(size=(3, 3))
+    projector = span_projector(cell, axes)
+    np.testing.assert_allclose(cell[axes] @ projector, cell[axes], atol=1e-12)
+    np.testing.assert_allclose(projector @ projector, projector, atol=1e-12)
+    assert np.trace(projector) == pytest.approx(np.count_nonzero(axes))
 
 
 @pytest.mark.parametrize('axes', [ALL, PLANE, np.array([False, True, False])])

@@ -81,8 +81,7 @@ def dense_crystal(seed: int) -> Atoms:
     rng = np.random.default_rng(seed)
     cell = np.diag(rng.uniform(4, 9, 3)) + rng.uniform(-2, 2, (3, 3))
     corners = np.stack(np.meshgrid(*[[0, 0.5]] * 3), axis=-1).reshape(-1, 3)
-    atoms = Atoms(['Cu'] * 8, cell=cell, pbc=True, scaled_positions=corners + rng.uniform(-0.05, 0.05, (8, 3)))
-    return atoms
+    return Atoms(['Cu'] * 8, cell=cell, pbc=True, scaled_positions=corners + rng.uniform(-0.05, 0.05, (8, 3)))
 
 
 @FEW
