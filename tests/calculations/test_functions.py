@@ -11,7 +11,7 @@ from aiida import orm
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from aiida_mlip_al.calculations import functions
+from aiida_mlip_al.calculations import functions, seed_functions
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.selection.verdict import Verdict
 
@@ -84,7 +84,7 @@ class TestSeedFrames:
 
     def run(self, split: dict[str, Any], seed: int = 3, **structures: Any) -> dict[str, Any]:
         segment = {'chain': self.CHAIN, 'start': 0, 'stop': 1, 'seed': seed}
-        return functions.seed_frames(orm.Dict(segment), orm.Dict(split), **structures)
+        return seed_functions.seed_frames(orm.Dict(segment), orm.Dict(split), structures=structures)
 
     def test_frames_remember_their_structure(self) -> None:
         water = orm.StructureData(ase=molecule('H2O')).store()
@@ -110,14 +110,16 @@ class TestSeedFrames:
         close = Atoms('H2', positions=[[0, 0, 0], [0, 0, 0.05]])
         segment = orm.Dict({'chain': self.CHAIN, 'start': 0, 'stop': 1, 'seed': 1})
         structure = orm.StructureData(ase=close).store()
-        _, node = functions.seed_frames.run_get_node(segment, orm.Dict({'name': 'train'}), a=structure)
+        _, node = seed_functions.seed_frames.run_get_node(
+            segment, orm.Dict({'name': 'train'}), structures={'a': structure}
+        )
         assert node.exit_status == 401
         assert 'rattle' in node.exit_message
 
 
 def test_chain_is_cut_at_its_jobs() -> None:
     chain = [{'rattle': {'copies': 2}}, {'md': {'steps': 10, 'every': 5}}, {'rattle': None}, {'rattle': {'copies': 3}}]
-    segments = functions.split_chain(orm.List(chain), orm.Int(5))
+    segments = seed_functions.split_chain(orm.List(chain), orm.Int(5))
     found = [segments[name].get_dict() for name in sorted(segments)]
     assert [set(segment) for segment in found] == [
         {'chain', 'start', 'stop', 'seed'},
@@ -135,7 +137,7 @@ def test_frames_out_of_trajectories() -> None:
         {'structure': 'a', 'temperature_K': [100.0, 300.0], 'pressure_GPa': 1.0, 'seed': 12},
     ]
     segment = orm.Dict({'md': {'frames': 4}, 'seed': 1})
-    frames = functions.trajectory_frames(segment, orm.Dict({'name': 'test'}), orm.List(walkers), **trajectories)[
+    frames = seed_functions.trajectory_frames(segment, orm.Dict({'name': 'test'}), orm.List(walkers), **trajectories)[
         'frames'
     ]
     assert [frames[name].origin['index'] for name in sorted(frames)] == [1, 3, 1, 3]

@@ -188,3 +188,10 @@ def test_seed_rounds_need_a_target():
     assert config.seed_rounds.max_rounds == 3
     with pytest.raises(ConfigError, match='`seed_rounds.target_force_error` is missing'):
         make_config(changed('seed_rounds', {'max_rounds': 2}))
+
+
+def test_directions_whose_stress_counts():
+    assert make_config(GOOD).labels.ase.periodic is None
+    assert make_config(changed('labels.ase.periodic', [True, True, False])).labels.ase.periodic == (True, True, False)
+    with pytest.raises(ConfigError, match=r'`labels\.ase\.periodic'):
+        make_config(changed('labels.ase.periodic', [True, True]))

@@ -52,17 +52,16 @@ class TestWithHiphive:
         assert np.std(moved.frames[0].positions - copper().positions) > 0.15
 
     def test_least_distance_is_that_of_the_closest_pair(self) -> None:
-        # 0.6 of the largest radii sum (O-O) would be more than the O-H bond, and no move would ever be accepted.
-        frames = sample([molecule('H2O')], {'kind': 'mc', 'copies': 5}).frames
-        assert min(map(min_distance_ratio, frames)) >= 0.6
+        # 0.8 of the C-O radii sum would be more than the O-H bond, and no move would ever be accepted.
+        parameters = {'kind': 'mc', 'stdev': 0.01, 'min_distance_fraction': 0.8, 'copies': 3, 'max_attempts': 2}
+        frames = sample([molecule('CH3OH')], parameters).frames
+        assert min(map(min_distance_ratio, frames)) >= 0.8
 
     def test_atoms_far_apart_at_the_start_are_seen_when_they_meet(self) -> None:
-        # Beyond twice the least distance, where hiPhive by itself does not look.
-        atoms = Atoms('H3', positions=[[0, 0, 0], [0.62, 0, 0], [1.55, 0, 0]])
-        parameters = {'kind': 'mc', 'stdev': 0.4, 'min_distance_fraction': 0.9, 'copies': 30, 'n_iter': 3}
-        result = sample([atoms], parameters, seed=1)
-        plain = sample([atoms], {'stdev': 0.4 * np.sqrt(3), 'min_distance_fraction': 0.9, 'copies': 30}, seed=1)
-        assert result.rejected.get('too_close', 0) < plain.rejected['too_close']
+        # All but the first two are beyond twice the least distance, where hiPhive by itself does not look.
+        atoms = Atoms('H6', positions=[[x, 0, 0] for x in (0, 0.65, 1.95, 3.25, 4.55, 5.85)])
+        parameters = {'kind': 'mc', 'stdev': 0.5, 'min_distance_fraction': 0.9, 'copies': 30, 'n_iter': 4}
+        assert sample([atoms], parameters, seed=1).rejected.get('too_close', 0) <= 1
 
     def test_copies_and_seeds_have_streams_of_their_own(self) -> None:
         parameters = {'kind': 'mc', 'copies': 2, 'n_iter': 2}

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import bulk, graphene, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
+from ase.spacegroup import crystal
 
 from aiida_mlip_al.sampling import SEEDERS, RejectionLimitError
 
@@ -22,18 +23,29 @@ def layer() -> Atoms:
     return atoms
 
 
+def dry_ice() -> Atoms:
+    made = crystal(
+        ['C', 'O'], basis=[(0, 0, 0), (0.1187,) * 3], spacegroup=205, cellpar=[5.624, 5.624, 5.624, 90, 90, 90]
+    )
+    return Atoms(made.symbols, positions=made.positions, cell=made.cell, pbc=True)
+
+
+REQUIRED = {'volume_scan': {'quantity': 'volume'}, 'substitution': {'swap_fraction': 0.5}}
+
+
 @pytest.mark.parametrize('name', sorted(SEEDERS))
 def test_every_seeder_makes_clean_frames_with_one_record_each(name: str) -> None:
-    atoms = salt()
+    make = dry_ice if name == 'molecular_clusters' else salt
+    atoms = make()
     atoms.info['REF_energy'] = -1.0
-    atoms.arrays['REF_forces'] = np.zeros((8, 3))
-    atoms.set_velocities(np.ones((8, 3)))
+    atoms.arrays['REF_forces'] = np.zeros((len(atoms), 3))
+    atoms.set_velocities(np.ones((len(atoms), 3)))
     atoms.set_constraint(FixAtoms([0]))
-    atoms.set_tags(range(8))
+    atoms.set_tags(range(len(atoms)))
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
     before = atoms.copy()
-    parameters = {'quantity': 'volume'} if name == 'volume_scan' else {}
-    result = SEEDERS[name]([atoms, salt()], parameters, seed=5)
+    parameters = REQUIRED.get(name, {})
+    result = SEEDERS[name]([atoms, make()], parameters, seed=5)
 
     assert atoms == before
     assert len(result.frames) == len(result.records) > 0
@@ -44,15 +56,14 @@ def test_every_seeder_makes_clean_frames_with_one_record_each(name: str) -> None
         assert frame.constraints == []
         assert (record['seeder'], record['seed'], record['parent']) == (name, 5, None)
         assert set(record['parameters']) == set(SEEDERS[name].parameters.model_fields)
-    again = SEEDERS[name]([atoms, salt()], parameters, seed=5)
+    again = SEEDERS[name]([atoms, make()], parameters, seed=5)
     assert again.frames == result.frames
     assert again.records == result.records
 
 
 @pytest.mark.parametrize('name', sorted(SEEDERS))
 def test_no_structures_give_no_frames(name: str) -> None:
-    parameters = {'quantity': 'volume'} if name == 'volume_scan' else None
-    assert SEEDERS[name]([], parameters).frames == []
+    assert SEEDERS[name]([], REQUIRED.get(name)).frames == []
 
 
 def test_input_passes_structures_on() -> None:

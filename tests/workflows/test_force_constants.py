@@ -54,6 +54,7 @@ def supercells_of(structure, settings=SETTINGS):
     return {'supercell': made['supercell'], **made['displaced']}
 
 
+@pytest.mark.slow
 def test_whole_run_from_a_step_to_its_frames(python_code, emt, crystal):
     chain = {'phonon_displacements': {**SETTINGS, 'copies': 3, 'temperature': [300, 600]}, 'seed': 5}
     segment = orm.Dict(chain).store()
