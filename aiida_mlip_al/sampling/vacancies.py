@@ -119,7 +119,10 @@ def site_permutations(atoms: Atoms, symprec: float, where: str) -> tuple[Indices
         # A height that no in-plane vector has, so that the stack of layers has the symmetry of the layer.
         cell[axis] = normal * (10.0 + np.ptp(atoms.positions @ normal) + np.linalg.norm([first, second], axis=1).sum())
     fractions = np.linalg.solve(cell.T, atoms.positions.T).T
-    found = spglib.get_symmetry((cell.tolist(), fractions.tolist(), atoms.numbers.tolist()), symprec=symprec)
+    try:
+        found = spglib.get_symmetry((cell.tolist(), fractions.tolist(), atoms.numbers.tolist()), symprec=symprec)
+    except Exception:  # spglib returns None or raises, by a switch that any other package may have set
+        found = None
     if found is None:
         msg = f"{where}: no symmetry was found; check that no atoms are on top of each other, or lower 'symprec' ({symprec})"
         raise ValueError(msg)

@@ -54,11 +54,11 @@ def test_valid_chain() -> None:
         ('rattle', 'the steps must be a list of one or more'),
         ([{'rattle': {}, 'md': {}}], 'step 1 must be one name with its parameters'),
         ([{'input': {}}, 'rattle'], 'step 2 must be one name with its parameters'),
-        ([{'ratle': {}}], "step 1: unknown step 'ratle', allowed are input, supercell, volume_scan"),
+        ([{'ratle': {}}], "step 1: unknown step 'ratle', allowed are input, keep, supercell, volume_scan"),
         ([{'rattle': [1]}], 'step 1: rattle: the parameters must be keys and values, got [1]'),
         (
             [{'rattle': {'stddev': 0.1}}],
-            "step 1: rattle: unknown key 'stddev', allowed are copies, max_attempts, min_distance_fraction, stdev",
+            "step 1: rattle: unknown key 'stddev', allowed are copies, kind, max_attempts, min_distance_fraction, n_iter, stdev",
         ),
         ([{'rattle': {'stdev': -1}}], "step 1: rattle: 'stdev' should be greater than 0, got -1"),
         ([{'rattle': {'stdev': float('nan')}}], "step 1: rattle: 'stdev' should be a finite number, got nan"),
