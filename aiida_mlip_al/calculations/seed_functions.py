@@ -154,13 +154,12 @@ def trajectory_frames(
 
 
 @calcfunction
-def round_seed(seed: orm.Int, number: orm.Int) -> orm.Int:
-    """Return the seed of a further round of seeding.
+def round_seed(seed: orm.Int) -> orm.Int:
+    """Return the seed of the next round of seeding.
 
-    :param seed: of the run.
-    :param number: of the round.
+    :param seed: of the round before.
     """
-    return orm.Int(stream_seed(seed.value, 'round', number.value) % 2**31)
+    return orm.Int(stream_seed(seed.value, 'round', 0) % 2**31)
 
 
 @calcfunction

@@ -97,12 +97,39 @@ def daemon_is_running() -> bool:
 def ensure_daemon(workers: int = 1) -> bool:
     """Start the daemon if it is not running, also after it was killed; return whether it was started."""
     from aiida.engine.daemon.client import get_daemon_client
+    from aiida.engine.processes.control import revive_processes
 
     if daemon_is_running():
         return False
     forget_dead_broker()
+    orphans = find_orphans()
     get_daemon_client().start_daemon(number_workers=workers, timeout=60)
+    if orphans:
+        revive_processes(orphans)
     return True
+
+
+def find_orphans() -> list[Any]:
+    """Return the processes that a run of the daemon had stored, but not yet queued, when the daemon was killed.
+
+    To be called while the daemon is down. A process that somebody runs in a Python of their own has no task either, but
+    neither has its caller.
+    """
+    from aiida.engine.processes.control import get_active_processes, get_process_tasks
+    from aiida.manage import get_manager
+
+    queued = set(get_process_tasks(get_manager().get_broker()))
+    orphans = []
+    for node in sorted(get_active_processes(), key=lambda node: node.pk):
+        if (
+            node.pk not in queued
+            and node.checkpoint is not None
+            and node.caller is not None
+            and node.caller.pk in queued
+        ):
+            queued.add(node.pk)
+            orphans.append(node)
+    return orphans
 
 
 def forget_dead_broker() -> None:

@@ -87,6 +87,7 @@ class Seeder:
     :param parameters: model of the parameters.
     :param sample: the pure function (structures, parameters, seed) -> result.
     :param appends: the result is added to the incoming structures instead of replacing them in a chain.
+    :param same_sites: each atom of a result that has the same elements stands on the site that it had, displaced or strained.
     :param uses_references: ``sample`` takes a fourth argument, the equilibrium structure that each structure derives from.
     """
 
@@ -94,6 +95,7 @@ class Seeder:
     parameters: type[StepParameters]
     sample: Callable[..., SeedResult]
     appends: bool = False
+    same_sites: bool = True
     uses_references: bool = False
 
     def __call__(

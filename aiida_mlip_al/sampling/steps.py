@@ -47,11 +47,11 @@ SEEDERS: dict[str, Seeder] = {
         Seeder('lattice_perturbation', LatticePerturbationParameters, lattice_perturbation),
         Seeder('rattle', RattleParameters, rattle),
         Seeder('vacancies', VacanciesParameters, vacancies),
-        Seeder('substitution', SubstitutionParameters, substitution),
+        Seeder('substitution', SubstitutionParameters, substitution, same_sites=False),
         Seeder('slab', SlabParameters, slab),
-        Seeder('isolated_atoms', IsolatedAtomsParameters, isolated_atoms, appends=True),
-        Seeder('dimers', DimersParameters, dimers, appends=True),
-        Seeder('random_clusters', RandomClustersParameters, random_clusters, appends=True),
+        Seeder('isolated_atoms', IsolatedAtomsParameters, isolated_atoms, appends=True, same_sites=False),
+        Seeder('dimers', DimersParameters, dimers, appends=True, same_sites=False),
+        Seeder('random_clusters', RandomClustersParameters, random_clusters, appends=True, same_sites=False),
         Seeder('trajectory', TrajectoryParameters, trajectory),
         Seeder('molecular_clusters', MolecularClustersParameters, molecular_clusters, uses_references=True),
     )
@@ -166,16 +166,19 @@ def run_steps(
         for record in result.records:
             record['parent'] = records[record['source']]
         if name == 'keep':
-            kept += zip(result.frames, result.records, strict=True)
+            kept += zip(frames, result.records, strict=True)
             continue
         inherited = [
-            _reference_of(frame, frames[record['source']], known[record['source']])
+            _reference_of(frame, frames[record['source']], known[record['source']]) if seeder.same_sites else None
             for frame, record in zip(result.frames, result.records, strict=True)
         ]
         frames = [*(frames if seeder.appends else ()), *result.frames]
         records = [*(records if seeder.appends else ()), *result.records]
         known = [*(known if seeder.appends else ()), *inherited]
         rejected.update(result.rejected)
+    if stop is None or stop >= len(seeds):
+        # What is kept at the very end is not given twice.
+        kept = [(atoms, record) for atoms, record in kept if not any(atoms is frame for frame in frames)]
     complete = [
         record or make_record('input', InputParameters(), seed, source) for source, record in enumerate(records)
     ]

@@ -27,6 +27,7 @@ from .committee_train import CommitteeTrainWorkChain
 from .explore import ExploreWorkChain
 from .label import LabelWorkChain
 from .perturb_and_sample import PerturbAndSampleWorkChain
+from .submit_once import SubmitOnce
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -43,7 +44,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return None
 
 
-class ActiveLearningWorkChain(WorkChain):
+class ActiveLearningWorkChain(SubmitOnce, WorkChain):
     """The loop. Every iteration's results are attached as they come, so nothing is lost if a later one fails."""
 
     @classmethod
@@ -249,7 +250,8 @@ class ActiveLearningWorkChain(WorkChain):
             inputs = AttributeDict(self.exposed_inputs(PerturbAndSampleWorkChain, namespace))
             inputs.structures = dict(self.inputs.structures)
             if namespace == 'seeding':
-                inputs.seed = round_seed(self.inputs.seed, orm.Int(self.ctx.seed_round)) if again else self.inputs.seed
+                self.ctx.seed = round_seed(self.ctx.seed) if again else self.inputs.seed
+                inputs.seed = self.ctx.seed
             label = self.round_label(namespace)
             inputs.metadata.call_link_label = label
             node = self.submit(PerturbAndSampleWorkChain, **inputs)

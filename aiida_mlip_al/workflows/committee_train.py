@@ -13,6 +13,7 @@ from aiida_mlip_al.calculations.functions import fit_reference_energies, member_
 from aiida_mlip_al.data import DatasetData, ModelData
 
 from .mace_train import MaceTrainBaseWorkChain
+from .submit_once import SubmitOnce
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -27,7 +28,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return None
 
 
-class CommitteeTrainWorkChain(WorkChain):
+class CommitteeTrainWorkChain(SubmitOnce, WorkChain):
     """Train the members side by side; go on with those that succeed, if they are enough."""
 
     @classmethod

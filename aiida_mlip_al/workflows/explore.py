@@ -15,6 +15,7 @@ from aiida_mlip_al.data import DeviationData, ModelData
 from aiida_mlip_al.sampling.walkers import validate_dynamics
 
 from .label_engines import engine_given
+from .submit_once import SubmitOnce
 
 EXPLORE_ENGINES = {'ase': ExploreCalculation}
 
@@ -33,7 +34,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return engine_given(inputs, EXPLORE_ENGINES, 'explore')
 
 
-class ExploreWorkChain(WorkChain):
+class ExploreWorkChain(SubmitOnce, WorkChain):
     """Walkers over temperatures and pressures; every frame comes with the committee's deviation."""
 
     @classmethod

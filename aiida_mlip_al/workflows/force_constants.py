@@ -16,6 +16,7 @@ from aiida_mlip_al.sampling.force_constants import ForceConstantsParameters
 
 from .label import LabelWorkChain
 from .label_engines import LABEL_ENGINES, engine_given
+from .submit_once import SubmitOnce
 
 
 def validate_settings(settings: orm.Dict, _: Any = None) -> str | None:
@@ -32,7 +33,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return engine_given(inputs['label'], LABEL_ENGINES, 'label')
 
 
-class ForceConstantsWorkChain(WorkChain):
+class ForceConstantsWorkChain(SubmitOnce, WorkChain):
     """Displace the atoms that symmetry does not relate, label the supercells, and make force constants of the forces."""
 
     @classmethod

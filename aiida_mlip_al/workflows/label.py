@@ -13,6 +13,7 @@ from aiida_mlip_al.calculations.functions import collect_labels
 from aiida_mlip_al.data import DatasetData, LabelData
 
 from .label_engines import LABEL_ENGINES, LabelEngine, engine_given
+from .submit_once import SubmitOnce
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -25,7 +26,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return engine_given(inputs, LABEL_ENGINES, 'label')
 
 
-class LabelWorkChain(WorkChain):
+class LabelWorkChain(SubmitOnce, WorkChain):
     """Label in batches; send what an interrupted job did not reach again; fail only when too many are lost."""
 
     @classmethod
@@ -36,7 +37,9 @@ class LabelWorkChain(WorkChain):
             engine.define(spec)
         spec.input('batch_size', valid_type=int, non_db=True, default=20, help='Structures in one job.')
         spec.input('max_concurrent', valid_type=int, non_db=True, default=2, help='Jobs in flight at the same time.')
-        spec.input('max_attempts', valid_type=int, non_db=True, default=3, help='How often a structure may be sent.')
+        spec.input(
+            'max_attempts', valid_type=int, non_db=True, default=3, help='How often in a row structures may be sent in vain.'
+        )
         spec.input(
             'max_failed_fraction',
             valid_type=orm.Float,
@@ -110,11 +113,13 @@ class LabelWorkChain(WorkChain):
                 self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
             if 'report' in node.outputs:
                 self.ctx.finished.append(label)
-            if outcome.unfinished and outcome.curable and attempt < self.inputs.max_attempts:
+            # With every job that labels something fewer are left, so only the others count.
+            in_vain = 0 if outcome.labels else attempt
+            if outcome.unfinished and outcome.curable and in_vain < self.inputs.max_attempts:
                 self.report(
                     f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message} Sending them again.'
                 )
-                self.ctx.queue.append((outcome.unfinished, attempt + 1))
+                self.ctx.queue.append((outcome.unfinished, in_vain + 1))
             elif outcome.unfinished:
                 self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures for good: {outcome.message}')
                 self.ctx.reasons['not_reached'] = self.ctx.reasons.get('not_reached', 0) + len(outcome.unfinished)

@@ -10,10 +10,12 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_mlip_al.calculations.functions import soften_training
 from aiida_mlip_al.calculations.mace_train import MaceTrainCalculation
 
+from .submit_once import SubmitOnce
+
 ERRORS = MaceTrainCalculation.exit_codes
 
 
-class MaceTrainBaseWorkChain(BaseRestartWorkChain):
+class MaceTrainBaseWorkChain(SubmitOnce, BaseRestartWorkChain):
     """Train one model: continue after a time limit, and train more gently after a NaN."""
 
     _process_class = MaceTrainCalculation

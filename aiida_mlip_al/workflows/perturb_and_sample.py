@@ -18,6 +18,7 @@ from aiida_mlip_al.selection.splits import validate_split
 
 from .label import LabelWorkChain
 from .seed_stages import SEED_STAGES, reason
+from .submit_once import SubmitOnce
 
 
 def validate_chains(chains: Any, _: Any = None) -> str | None:
@@ -48,7 +49,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return None
 
 
-class PerturbAndSampleWorkChain(WorkChain):
+class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
     """Run every chain from the same structures; frames of all chains together are the result, labelled if it is said how."""
 
     @classmethod
@@ -162,13 +163,18 @@ class PerturbAndSampleWorkChain(WorkChain):
         engine.get('metadata', {}).get('options', {}).pop('parser_name', None)
         labels = {}
         for part, inputs in stage.submissions(engine, segment, self.ctx.current[name]).items():
-            label = f'{stage.name}_{name}' if part == stage.name else f'{stage.name}_{name}_{part}'
+            label = self.free_label(f'{stage.name}_{name}' if part == stage.name else f'{stage.name}_{name}_{part}')
             inputs['metadata'] = {**inputs.get('metadata', {}), 'call_link_label': label}
             node = self.submit(stage.process, **inputs)
             self.report(f'chain {name}: {stage.name} <{node.pk}>')
             labels[part] = label
             self.to_context(**{label: node})
         self.ctx.running[name] = labels
+
+    def free_label(self, label: str) -> str:
+        """Return a label for a process, numbered if the chain has had this step already."""
+        names = (label, *(f'{label}_{count:02d}' for count in range(2, 100)))
+        return next(name for name in names if name not in self.ctx)
 
     def inspect_segment(self) -> None:
         """Take the frames that the jobs gave."""

@@ -22,7 +22,7 @@ from ase.io import write
 ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / 'aiida_mlip_al' / 'runners'
 TESTS = ROOT / 'tests'
-sys.path[:0] = [str(TESTS), str(RUNNERS)]
+sys.path.insert(0, str(RUNNERS))
 TASKS = {'label': 'label', 'md': 'simulate', 'relax': 'relax', 'explore': 'explore', 'evaluate': 'evaluate'}
 
 

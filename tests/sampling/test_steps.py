@@ -250,3 +250,29 @@ def test_walkers_are_the_product_and_keep_their_seeds() -> None:
 )
 def test_evenly_spaced(n_frames: int, maximum: int | None, expected: list[int]) -> None:
     assert evenly_spaced(n_frames, maximum) == expected
+
+
+@pytest.mark.parametrize(
+    ('step', 'known'),
+    [
+        ({'rattle': {'copies': 1}}, [True]),
+        ({'substitution': {'swap_fraction': 0.5, 'copies': 1}}, [False]),
+        ({'isolated_atoms': {}}, [True, False, False]),
+    ],
+)
+def test_reference_only_where_the_atoms_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, step: dict[str, Any], known: list[bool]
+) -> None:
+    """Exchanged atoms, and structures added from nowhere, have no equilibrium structure to follow back to."""
+    seen: list[Atoms | None] = []
+
+    def spy(
+        structures: Sequence[Atoms], parameters: StepParameters, seed: int, references: Sequence[Atoms | None]
+    ) -> SeedResult:
+        seen.extend(references)
+        return SeedResult([], [])
+
+    monkeypatch.setitem(SEEDERS, 'spy', Seeder('spy', StepParameters, spy, uses_references=True))
+    equilibrium = bulk('NaCl', 'rocksalt', a=5.64, cubic=True)
+    run_steps([equilibrium], [step, {'spy': {}}], seed=1, references=[equilibrium])
+    assert [reference is equilibrium for reference in seen] == known

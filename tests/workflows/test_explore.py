@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from aiida import orm
@@ -13,13 +10,11 @@ from aiida.plugins import WorkflowFactory
 
 from aiida_mlip_al.data import ModelData
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'helpers'))
-
 
 @pytest.fixture
 def committee(tmp_path):
     """Three models of hydrogen and oxygen."""
-    from tiny_mace import write_committee
+    from helpers.tiny_mace import write_committee
 
     paths = write_committee(tmp_path, ['H', 'O'], 3)
     return {f'member_{i:02d}': ModelData.from_path(path, elements=['H', 'O']).store() for i, path in enumerate(paths)}
