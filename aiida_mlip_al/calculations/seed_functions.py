@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import ExitCode, calcfunction
+from aiida.engine import ExitCode, Process, calcfunction
+from ase import Atoms
 
 from aiida_mlip_al.data import FrameData
 from aiida_mlip_al.sampling import (
@@ -61,17 +63,28 @@ def seed_frames(segment: orm.Dict, split: orm.Dict, **inputs: Any) -> dict[str, 
     structures, references = inputs['structures'], inputs.get('references', {})
     names = sorted(structures)
     seed = segment['seed']
+    # One object for all frames of one trajectory: molecules are followed along it.
+    known: dict[tuple[str, str | None], Atoms] = {}
+    for name, node in references.items():
+        known.setdefault((node.uuid, _trajectory_of(structures[name])), node.get_ase())
     try:
-        result = run_steps(
-            [structures[name].get_ase() for name in names],
-            segment['chain'],
-            seed,
-            start=segment['start'],
-            stop=segment['stop'],
-            references=[references[name].get_ase() if name in references else None for name in names],
-        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always', UserWarning)
+            result = run_steps(
+                [structures[name].get_ase() for name in names],
+                segment['chain'],
+                seed,
+                start=segment['start'],
+                stop=segment['stop'],
+                references=[
+                    known[references[name].uuid, _trajectory_of(structures[name])] if name in references else None
+                    for name in names
+                ],
+            )
     except (RejectionLimitError, ValueError) as error:
         return ExitCode(401, str(error), invalidates_cache=True)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        Process.current().report(message)
     kept, made = result.kept, list(zip(result.frames, result.records, strict=True))
     splits = assign_splits(len(kept) + len(made), split.get_dict(), np.random.default_rng(stream(seed, 'split')))
     frames: list[FrameData] = []
@@ -97,6 +110,12 @@ def seed_frames(segment: orm.Dict, split: orm.Dict, **inputs: Any) -> dict[str, 
         'frames': {f'frame_{index:03d}': frame for index, frame in enumerate(frames[len(kept) :])},
         'rejected': orm.Dict(dict(result.rejected)),
     }
+
+
+def _trajectory_of(frame: orm.StructureData) -> str | None:
+    """Return the UUID of the trajectory that a frame was taken from."""
+    origin = frame.base.attributes.get('origin', {})
+    return origin['parent_uuid'] if 'walker' in origin else None
 
 
 @calcfunction

@@ -113,8 +113,8 @@ def molecular_clusters(
     """Cut clusters of whole molecules out of each structure.
 
     Molecules are found, and the members of each cluster chosen, once on the equilibrium structure; the same ones are
-    then cut out of everything that derives from it. Consecutive structures with equal references are one trajectory,
-    wrapped or not. Larger clusters contain the smaller ones, and equally close molecules always come in the same order.
+    then cut out of everything that derives from it. Consecutive structures with the same object as reference are one
+    trajectory, wrapped or not. Larger clusters contain the smaller ones, and equally close molecules always come in the same order.
 
     The rules are those of mbe-automation, with periodic images as candidates: the centre is the centre of mass of the
     molecules, each in its image nearest to the first one, and the central molecule is the one closest to it (the first
@@ -154,7 +154,7 @@ def molecular_clusters(
 def _trajectories(
     structures: Sequence[Atoms], references: Sequence[Atoms | None] | None
 ) -> Iterator[tuple[int, list[Atoms], Atoms]]:
-    """Number of the first structure, structures, and reference of each run of structures with equal references."""
+    """Number of the first structure, structures, and reference of each run of structures with the same reference."""
     given = [None] * len(structures) if references is None else list(references)
     if len(given) != len(structures):
         msg = (
@@ -165,7 +165,7 @@ def _trajectories(
     start = 0
     while start < len(structures):
         reference, stop = given[start], start + 1
-        while reference is not None and stop < len(structures) and given[stop] == reference:
+        while reference is not None and stop < len(structures) and given[stop] is reference:
             stop += 1
         trajectory = [bare(atoms) for atoms in structures[start:stop]]
         yield start, trajectory, trajectory[0] if reference is None else bare(reference)

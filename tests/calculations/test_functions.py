@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, graphene, molecule
 
 from aiida_mlip_al.calculations import functions, seed_functions
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
@@ -202,6 +202,39 @@ def test_batches_become_one_shard_in_the_order_of_names(make_labelled: Make) -> 
 
 
 class TestSelectFrames:
+    def test_each_walker_is_a_trajectory_of_its_own(self) -> None:
+        """An atom that one walker moved to the right and another to the left is followed from rest in both."""
+        rest = Atoms('Ar3', [[0, 0, 0], [0, 4, 0], [0, 0, 4]], cell=[9, 9, 9], pbc=True)
+        reference = orm.StructureData(ase=rest).store()
+        structures, references = {}, {}
+        for index, (walker, moved) in enumerate([(0, 2.2), (0, 4.4), (1, -2.2)]):
+            atoms = rest.copy()
+            atoms.positions[1] += [moved, 0, 0]
+            parent = f'walker-{walker}'
+            frame = FrameData.from_ase(atoms, 'train', kind='md', parent_uuid=parent, walker=walker, index=index)
+            structures[f'frame_{index:03d}'] = frame
+            references[f'frame_{index:03d}'] = reference
+        chain = [{'molecular_clusters': {'n_molecules': [2], 'images': False}}]
+        segment = {'chain': chain, 'start': 0, 'stop': 1, 'seed': 1}
+        results, node = seed_functions.seed_frames.run_get_node(
+            orm.Dict(segment), orm.Dict({'name': 'train'}), structures=structures, references=references
+        )
+        assert node.exit_status == 0, node.exit_message
+        distances = [frame.get_ase().get_distance(0, 1) for _, frame in sorted(results['frames'].items())]
+        assert distances == pytest.approx([np.hypot(4, 2.2), np.hypot(4, 4.4), np.hypot(4, 2.2)])
+
+    def test_warnings_reach_the_report(self) -> None:
+        """A vacuum gap that is found is told where the user looks."""
+        sheet = graphene(vacuum=8.0)
+        sheet.pbc = True
+        structures = {'sheet': orm.StructureData(ase=sheet)}
+        segment = {'chain': [{'lattice_perturbation': {'copies': 1}}], 'start': 0, 'stop': 1, 'seed': 1}
+        _, node = seed_functions.seed_frames.run_get_node(
+            orm.Dict(segment), orm.Dict({'name': 'train'}), structures=structures
+        )
+        assert node.exit_status == 0, node.exit_message
+        assert any('vacuum' in log.message for log in orm.Log.collection.get_logs_for(node))
+
     def test_fates(self, explored: dict[str, Any]) -> None:
         result = select(explored)
         selection = result['selection']

@@ -206,17 +206,19 @@ class TestTrajectories:
             )
             assert np.abs(moved).max() < 0.2
 
-    def test_equal_references_are_one_trajectory(self) -> None:
-        """Two steps of a quarter of the cell can be followed; both in one go cannot."""
+    def test_frames_with_the_same_reference_are_one_trajectory(self) -> None:
+        """Two steps of a quarter of the cell can be followed; both in one go cannot. An equal reference is another one."""
         reference = argon([9, 9, 9], [[0, 0, 0], [4, 0, 0], [0, 4, 0], [0, 0, 4]])
         near, far = reference.copy(), reference.copy()
         near.positions[2] += [2.2, 0, 0]
         far.positions[2] += [4.4, 0, 0]
-        result = SEEDER([near, far], {'n_molecules': [2]}, references=[reference, reference.copy()])
+        result = SEEDER([near, far], {'n_molecules': [2]}, references=[reference, reference])
         assert [record['source'] for record in result.records] == [0, 1]
         message = r'molecular_clusters: structure 1: frame 0: atom 2 .* moved by 0\.4\d of a cell vector'
         with pytest.raises(ValueError, match=message):
             SEEDER([near, far], {'n_molecules': [2]}, references=[None, reference])
+        with pytest.raises(ValueError, match=message):
+            SEEDER([near, far], {'n_molecules': [2]}, references=[reference, reference.copy()])
         with pytest.raises(
             ValueError, match=r'molecular_clusters: structures 1 to 3: frame 2: atom 2 .* moved by 0\.4\d'
         ):
