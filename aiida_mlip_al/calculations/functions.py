@@ -79,6 +79,9 @@ def collect_labels(**inputs: Any) -> dict[str, orm.Data]:
         'theory': reports[0]['theory'],
         'theory_hash': reports[0]['theory_hash'],
     }
+    changed = {name: tags for report in reports for name, tags in report.get('changed', {}).items()}
+    if changed:
+        summary['changed'] = changed
     collected: dict[str, orm.Data] = {'report': orm.Dict(summary)}
     datasets = inputs.get('datasets', {})
     if datasets:

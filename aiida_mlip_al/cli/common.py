@@ -39,7 +39,7 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
         except ValueError as error:
             text = str(error)
             if 'invalid attribute value' in text or text.startswith('Error occurred validating'):
-                raise click.ClickException(text) from error
+                raise click.ClickException(text.removeprefix('invalid attribute value ')) from error
             raise
 
     return command

@@ -59,8 +59,8 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
     :param n_structures: structures given.
     :param seeds: whether the run begins with seeding.
     """
-    ase, mace, explore, iterations = (
-        config.labels.ase,
+    batch_size, mace, explore, iterations = (
+        config.labels.batch_size,
         config.train.mace,
         config.explore.ase,
         config.stop.max_iterations,
@@ -70,7 +70,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
         if chains:
             counts = [chain_frames(chain, n_structures) for chain in chains.values()]
             n_frames, steps, jobs = (sum(column) for column in zip(*counts, strict=True))
-            batches = math.ceil(n_frames / ase.batch_size) if n_frames else 0
+            batches = math.ceil(n_frames / batch_size) if n_frames else 0
             work = f'{n_frames} frames' + (f', {steps} MD steps' if steps else '')
             stages.append(Stage(name, f'{jobs} seed, {batches} label', f'{work}, {n_frames} labels'))
     warm = (mace.warm_start or {}).get('gradient_steps', mace.gradient_steps)
@@ -87,7 +87,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
         Stage('explore', f'{n_jobs} in each iteration', f'{explore.walkers} walkers of {explore.steps} MD steps')
     )
     stages.append(Stage('evaluate', '1 in each iteration, 1 at the end', 'the committee on all labelled frames'))
-    per_round = math.ceil(config.select.max_labels / ase.batch_size)
+    per_round = math.ceil(config.select.max_labels / batch_size)
     stages.append(Stage('label', f'{per_round} in each iteration', f'up to {config.select.max_labels} labels'))
     final = mace.final.get('gradient_steps', mace.gradient_steps)
     stages.append(Stage('final', f'{mace.members}', f'{final} optimiser steps for each member'))

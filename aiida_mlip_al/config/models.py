@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from aiida_mlip_al.sampling import SEEDERS, validate_steps
+from aiida_mlip_al.sampling import SEEDERS, job_positions, validate_steps
 from aiida_mlip_al.sampling.base import Positive
 from aiida_mlip_al.sampling.steps import JOB_STEPS
 from aiida_mlip_al.sampling.walkers import DynamicsSettings
 from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters
 
 from .errors import sentence
+from .section import Section
+from .shell import ShellLabels
+from .vasp import VaspLabels
 
 STAGES = ('seed', 'label', 'train', 'explore', 'evaluate')
 Chains = dict[str, list[dict[str, Any]]]
+LABEL_ENGINES = ('ase', 'shell', 'vasp')
 IMPORT_PATH = r'^[\w.]+:[\w.]+$'
-
-
-class Section(BaseModel):
-    """A part of the input file: every unknown key is an error."""
-
-    model_config = ConfigDict(extra='forbid', allow_inf_nan=False, frozen=True)
 
 
 class AseLabels(Section):
@@ -61,11 +59,30 @@ class NamedCalculator(Section):
 class Labels(Section):
     """How structures are labelled."""
 
-    ase: AseLabels = Field(description='the engine that labels, for example `ase: {calculator: tblite.ase:TBLite}`')
+    ase: AseLabels | None = Field(
+        default=None, description='any ASE calculator, such as `{calculator: tblite.ase:TBLite}`'
+    )
+    shell: ShellLabels | None = Field(default=None, description='any executable, such as `{command: my_program}`')
+    vasp: VaspLabels | None = Field(
+        default=None, description='VASP, such as `{code: vasp@cluster, potential_family: PBE.54}`'
+    )
     max_failed_fraction: float = Field(
         default=0.3, ge=0, le=1, description='the run stops when more structures get no label'
     )
     max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
+
+    @model_validator(mode='after')
+    def _one_engine(self) -> Labels:
+        given = [name for name in LABEL_ENGINES if getattr(self, name) is not None]
+        if len(given) != 1:
+            described = ' or '.join(f'`{name}` ({type(self).model_fields[name].description})' for name in LABEL_ENGINES)
+            raise ValueError(f'give one engine, {described}; {len(given)} are given')
+        return self
+
+    @property
+    def batch_size(self) -> int:
+        """Structures in one job."""
+        return next(engine.batch_size for name in LABEL_ENGINES if (engine := getattr(self, name)) is not None)
 
 
 class MaceSettings(Section):
@@ -257,6 +274,22 @@ class RunConfig(Section):
                 f'`select.max_labels` ({self.select.max_labels}, of one iteration) exceeds `stop.max_labels` '
                 f'({self.stop.max_labels}, of the whole run)'
             )
+        return self
+
+    @model_validator(mode='after')
+    def _shell_has_its_own_program(self) -> RunConfig:
+        if self.labels.shell is None:
+            return self
+        if 'label' in self.codes:
+            raise ValueError('`codes.label` is not for the engine `shell`: its program is `labels.shell.command`')
+        for name, chain in {**(self.seed or {}), **(self.test or {})}.items():
+            for position in job_positions(chain):
+                ((step, parameters),) = chain[position].items()
+                if not (parameters or {}).get('calculator'):
+                    raise ValueError(
+                        f'chain `{name}`, step {position + 1}, `{step}`: name its `calculator`, for the engine `shell` only '
+                        'labels'
+                    )
         return self
 
     def code(self, stage: str) -> str:

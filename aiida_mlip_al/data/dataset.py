@@ -17,12 +17,12 @@ from ase.io import read
 from .extxyz import (
     ENERGY_KEY,
     FORCES_KEY,
-    MASKED_STRESS_KEY,
     SPLITS,
     STRESS_AXES_KEY,
     STRESS_KEY,
     check_labelled,
     dump_frames,
+    find_label,
     iterate_frames,
     labelled_atoms,
 )
@@ -104,7 +104,7 @@ class DatasetData(SinglefileData):
         """
         frames = []
         for index, atoms in enumerate(read(path, index=':')):
-            energy, forces, stress = _find_label(atoms, dict(keys or {}))
+            energy, forces, stress = find_label(atoms, dict(keys or {}))
             if energy is None or forces is None:
                 missing = 'energy' if energy is None else 'forces'
                 known = ', '.join(sorted([*map(str, atoms.info), *atoms.arrays])) or 'none'
@@ -200,23 +200,3 @@ def _summary(frames: list[Atoms]) -> dict[str, Any]:
         'energy_per_atom_range': [float(min(per_atom)), float(max(per_atom))],
         'max_force_range': [min(max_force), max(max_force)],
     }
-
-
-def _find_label(atoms: Atoms, keys: dict[str, str]) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    if 'free_energy' in results and 'energy' not in keys:
-        # With smearing the forces are derivatives of the free energy; `energy` is then extrapolated to zero smearing.
-        results['energy'] = results['free_energy']
-    defaults = {'energy': ENERGY_KEY, 'forces': FORCES_KEY, 'stress': STRESS_KEY}
-    found = {}
-    for quantity, default in defaults.items():
-        key = keys.get(quantity, default)
-        store = atoms.arrays if quantity == 'forces' else atoms.info
-        fallback = results.get(key) if quantity in keys else results.get(quantity)
-        found[quantity] = store.get(key, fallback)
-    stress = atoms.info.get(MASKED_STRESS_KEY) if found['stress'] is None else found['stress']
-    if stress is not None and np.size(stress) == 9:
-        from ase.stress import full_3x3_to_voigt_6_stress
-
-        stress = full_3x3_to_voigt_6_stress(np.reshape(stress, (3, 3)))
-    return found['energy'], found['forces'], stress

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
@@ -100,6 +100,29 @@ def check_labelled(atoms: Atoms, name: str) -> None:
     for quantity, value in values.items():
         if not np.isfinite(value).all():
             raise ValueError(f'{name} has a {quantity} that is not finite: remove the frame or label it again.')
+
+
+def find_label(atoms: Atoms, keys: Mapping[Any, str]) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
+    """Return energy, forces and stress (6,) of a frame under whatever names they have, None for those that it lacks.
+
+    :param keys: names of ``energy``, ``forces`` and ``stress``; without one the ``REF_`` key is looked for, then the result of
+        an attached calculator: its free energy where it has one.
+    """
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    if 'free_energy' in results and 'energy' not in keys:
+        # With smearing the forces are derivatives of the free energy; `energy` is then extrapolated to zero smearing.
+        results['energy'] = results['free_energy']
+    defaults = {'energy': ENERGY_KEY, 'forces': FORCES_KEY, 'stress': STRESS_KEY}
+    found = {}
+    for quantity, default in defaults.items():
+        key = keys.get(quantity, default)
+        store = atoms.arrays if quantity == 'forces' else atoms.info
+        fallback = results.get(key) if quantity in keys else results.get(quantity)
+        found[quantity] = store.get(key, fallback)
+    stress = atoms.info.get(MASKED_STRESS_KEY) if found['stress'] is None else found['stress']
+    if stress is not None and np.size(stress) == 9:
+        stress = full_3x3_to_voigt_6_stress(np.reshape(stress, (3, 3)))
+    return found['energy'], found['forces'], stress
 
 
 def dump_frames(frames: Iterable[Atoms]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ from aiida.common.exceptions import MultipleObjectsError
 from aiida.engine import ProcessBuilder
 from ase.io import read
 
+from aiida_mlip_al.calculations.shell_input import make_input
 from aiida_mlip_al.config import ConfigError, RunConfig
+from aiida_mlip_al.config.shell import ShellLabels
+from aiida_mlip_al.config.vasp import VaspLabels
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
 from aiida_mlip_al.sampling import job_positions
+
+from .vasp_theory import vasp_inputs, vasp_level
 
 
 def load_structures(items: Sequence[str], folder: Path) -> dict[str, orm.StructureData]:
@@ -75,6 +81,34 @@ def load_stage_code(label: str, stage: str) -> orm.AbstractCode:
         raise ConfigError(f'There are several codes `{label}`: name the one for `{stage}` by its PK.') from None
 
 
+def load_program(command: str, folder: Path) -> orm.AbstractCode:
+    """Return a code, or that of an executable of this machine, unstored if it is a new one.
+
+    :param command: label, PK or UUID of a code; or the path or the name of an executable.
+    :param folder: where relative paths start.
+    :raises ConfigError: if there is neither.
+    """
+    try:
+        return orm.load_code(command)
+    except MultipleObjectsError:
+        raise ConfigError(f'There are several codes `{command}`: name the one that labels by its PK.') from None
+    except (NotExistent, ValueError):
+        found = shutil.which(str(folder.absolute() / command)) or shutil.which(command)
+    if found is None:
+        raise ConfigError(
+            f'There is neither a code nor an executable `{command}`: create the code with `verdi code create`, or give the '
+            'path of the executable as `labels.shell.command`.'
+        )
+    try:
+        computer = orm.load_computer('localhost')
+    except NotExistent:
+        raise ConfigError(f'To run {found} here, make this machine known with `aiida-mlip-al setup profile`.') from None
+    known = orm.QueryBuilder().append(orm.Computer, filters={'id': computer.pk}, tag='computer')
+    known.append(orm.InstalledCode, with_computer='computer', filters={'attributes.filepath_executable': found})
+    code = known.first(flat=True)
+    return code or orm.InstalledCode(label=Path(found).name, computer=computer, filepath_executable=found)
+
+
 def load_model(reference: str, folder: Path) -> ModelData:
     """Return a model from a file or a node."""
     path = folder / reference
@@ -132,18 +166,58 @@ class Inputs:
         check_elements(config, self.structures)
         self.seed = orm.Int(config.random_seed)
 
-    def job(self, stage: str) -> dict[str, Any]:
+    def job(self, stage: str, code: orm.AbstractCode | None = None) -> dict[str, Any]:
         """Return code and scheduler options of a stage."""
-        inputs: dict[str, Any] = {'code': load_stage_code(self.config.code(stage), stage)}
+        inputs: dict[str, Any] = {'code': code or load_stage_code(self.config.code(stage), stage)}
         resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
         inputs['metadata'] = {'options': {'resources': resources, **self.config.options(stage)}}
         return inputs
 
     def calculator(self) -> dict[str, Any]:
-        """Return the label engine's calculator and its files."""
+        """Return the calculator of the label engine `ase`, if that is the one."""
         ase = self.config.labels.ase
-        settings = ase.model_dump(exclude={'files', 'batch_size'}, exclude_none=True)
-        return {'calculator': orm.Dict(settings), **self.files(ase.files)}
+        if ase is None:
+            return {}
+        return {'calculator': orm.Dict(ase.model_dump(exclude={'files', 'batch_size'}, exclude_none=True))}
+
+    def program(self, shell: ShellLabels) -> dict[str, Any]:
+        """Return the inputs of the label engine `shell`.
+
+        :raises ConfigError: also if its input of the first structure cannot be written.
+        """
+        inputs = {
+            **self.job('label', load_program(shell.command, self.folder)),
+            # Braces are placeholders for aiida-shell.
+            'arguments': orm.List([text.replace('{', '{{').replace('}', '}}') for text in shell.arguments]),
+            'settings': orm.Dict(shell.settings()),
+        }
+        if shell.files:
+            inputs['nodes'] = load_files(shell.files, self.folder)
+        if shell.template is not None:
+            (inputs['template'],) = load_files([shell.template], self.folder).values()
+        name, structure = next(iter(self.structures.items()))
+        template = inputs['template'].get_content() if 'template' in inputs else None
+        _, rejected = make_input({name: structure.get_ase()}, shell, template)
+        if name in rejected and rejected[name].reason == 'error':
+            raise ConfigError(f'`labels.shell`: {rejected[name].message}')
+        return inputs
+
+    def vasp(self, vasp: VaspLabels) -> dict[str, Any]:
+        """Return the inputs of the label engine `vasp`.
+
+        :raises ConfigError: also if a POTCAR or a tag is unknown.
+        """
+        job = self.job('label', load_stage_code(vasp.code, 'label'))
+        elements = {symbol for node in self.structures.values() for symbol in node.get_symbols_set()}
+        options = job['metadata']['options']
+        if job['code'].with_mpi is None:
+            options.setdefault('withmpi', True)
+        return {'code': job['code'], 'options': options, **vasp_inputs(vasp_level(vasp, elements), vasp)}
+
+    @property
+    def label_files(self) -> list[str]:
+        """The files of the label engine's calculator."""
+        return self.config.labels.ase.files if self.config.labels.ase is not None else []
 
     def files(self, items: Sequence[str]) -> dict[str, Any]:
         """Return the namespace of a calculator's files, or nothing."""
@@ -153,9 +227,15 @@ class Inputs:
     def label(self) -> dict[str, Any]:
         """Return the inputs of LabelWorkChain, less the structures."""
         labels = self.config.labels
+        if labels.shell is not None:
+            engine = {'shell': self.program(labels.shell)}
+        elif labels.vasp is not None:
+            engine = {'vasp': self.vasp(labels.vasp)}
+        else:
+            engine = {'ase': {**self.job('label'), **self.calculator(), **self.files(self.label_files)}}
         return {
-            'ase': {**self.job('label'), **self.calculator()},
-            'batch_size': labels.ase.batch_size,
+            **engine,
+            'batch_size': labels.batch_size,
             'max_concurrent': labels.max_concurrent,
             'max_failed_fraction': orm.Float(labels.max_failed_fraction),
         }
@@ -171,7 +251,7 @@ class Inputs:
             inputs['ase'] = {
                 **self.job('seed'),
                 **self.calculator(),
-                **self.files([*self.config.labels.ase.files, *named]),
+                **self.files([*self.label_files, *named]),
             }
         return inputs
 

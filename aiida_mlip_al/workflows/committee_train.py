@@ -6,14 +6,14 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, if_, while_
+from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.functions import fit_reference_energies, member_seeds
 from aiida_mlip_al.data import DatasetData, ModelData
 
 from .mace_train import MaceTrainBaseWorkChain
-from .submit_once import SubmitOnce
+from .pool import Pool
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -28,7 +28,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return None
 
 
-class CommitteeTrainWorkChain(SubmitOnce, WorkChain):
+class CommitteeTrainWorkChain(Pool):
     """Train the members side by side; go on with those that succeed, if they are enough."""
 
     @classmethod
@@ -104,6 +104,7 @@ class CommitteeTrainWorkChain(SubmitOnce, WorkChain):
     def setup(self) -> None:
         """Begin with nobody trained."""
         self.ctx.waiting = [f'member_{index:02d}' for index in range(self.inputs.members.value)]
+        self.ctx.running = {}
         self.ctx.good = 0
         self.ctx.message = ''
         self.ctx.reference_energies = self.inputs.get('reference_energies')
@@ -122,14 +123,13 @@ class CommitteeTrainWorkChain(SubmitOnce, WorkChain):
         self.out('reference_energies', self.ctx.reference_energies)
 
     def should_run_members(self) -> bool:
-        """Go on until everybody had a turn."""
-        return bool(self.ctx.waiting)
+        """Go on until everybody is trained."""
+        return bool(self.ctx.waiting or self.ctx.running)
 
     def run_members(self) -> None:
-        """Submit the next members, as many as may train at the same time."""
-        self.ctx.running = self.ctx.waiting[: self.inputs.max_concurrent]
-        self.ctx.waiting = self.ctx.waiting[self.inputs.max_concurrent :]
-        for name in self.ctx.running:
+        """Submit the next members, as many as may train at the same time, and wait until one has ended."""
+        while self.ctx.waiting and len(self.ctx.running) < self.inputs.max_concurrent:
+            name = self.ctx.waiting.pop(0)
             inputs = AttributeDict(self.exposed_inputs(MaceTrainBaseWorkChain, 'mace'))
             inputs.train.datasets = self.inputs.datasets
             inputs.train.seed = self.ctx.seeds[name]
@@ -140,12 +140,13 @@ class CommitteeTrainWorkChain(SubmitOnce, WorkChain):
             inputs.metadata.call_link_label = name
             node = self.submit(MaceTrainBaseWorkChain, **inputs)
             self.report(f'training {name} <{node.pk}>')
-            self.to_context(**{name: node})
+            self.ctx.running[node.pk] = name
+        self.wait_for_any(self.ctx.running)
 
     def inspect_members(self) -> None:
         """Keep the good members; remember why another failed."""
-        for name in self.ctx.running:
-            node = self.ctx[name]
+        for node in self.ended(self.ctx.running):
+            name = self.ctx.running.pop(node.pk)
             if node.is_finished_ok:
                 self.ctx.good += 1
                 self.out(f'committee.{name}', node.outputs.model)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.explore import ExploreCalculation
@@ -15,7 +15,7 @@ from aiida_mlip_al.data import DeviationData, ModelData
 from aiida_mlip_al.sampling.walkers import validate_dynamics
 
 from .label_engines import engine_given
-from .submit_once import SubmitOnce
+from .pool import Pool
 
 EXPLORE_ENGINES = {'ase': ExploreCalculation}
 
@@ -34,7 +34,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return engine_given(inputs, EXPLORE_ENGINES, 'explore')
 
 
-class ExploreWorkChain(SubmitOnce, WorkChain):
+class ExploreWorkChain(Pool):
     """Walkers over temperatures and pressures; every frame comes with the committee's deviation."""
 
     @classmethod
@@ -73,18 +73,18 @@ class ExploreWorkChain(SubmitOnce, WorkChain):
         plan = plan_dynamics(self.inputs.settings, self.inputs.seed, structures=dict(self.inputs.structures), **history)
         self.ctx.dynamics, self.ctx.check, self.ctx.walkers = plan['dynamics'], plan['check'], plan['walkers']
         self.ctx.queue = sorted(plan['walkers'])
+        self.ctx.running = {}
         self.ctx.n_frames = 0
         self.ctx.message = ''
 
     def should_run_jobs(self) -> bool:
-        """Go on until every job had its turn."""
-        return bool(self.ctx.queue)
+        """Go on until every job is done."""
+        return bool(self.ctx.queue or self.ctx.running)
 
     def run_jobs(self) -> None:
-        """Submit the next jobs, as many as may be in flight."""
-        self.ctx.running = self.ctx.queue[: self.inputs.max_concurrent]
-        self.ctx.queue = self.ctx.queue[self.inputs.max_concurrent :]
-        for label in self.ctx.running:
+        """Submit the next jobs, as many as may be in flight, and wait until one has ended."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
+            label = self.ctx.queue.pop(0)
             walkers = self.ctx.walkers[label]
             starts = {walker['structure'] for walker in walkers.get_list()}
             inputs = AttributeDict(self.exposed_inputs(ExploreCalculation, 'ase'))
@@ -94,12 +94,13 @@ class ExploreWorkChain(SubmitOnce, WorkChain):
             inputs.metadata.call_link_label = label
             node = self.submit(ExploreCalculation, **inputs)
             self.report(f'exploring with {len(walkers)} walkers <{node.pk}>')
-            self.to_context(**{label: node})
+            self.ctx.running[node.pk] = label
+        self.wait_for_any(self.ctx.running)
 
     def inspect_jobs(self) -> None:
         """Keep every frame that was written, whatever became of the job."""
-        for label in self.ctx.running:
-            node = self.ctx[label]
+        for node in self.ended(self.ctx.running):
+            label = self.ctx.running.pop(node.pk)
             if not node.is_finished_ok:
                 self.ctx.message = node.exit_message or str(node.process_state)
                 self.report(f'<{node.pk}> did not come to its end: {self.ctx.message}')

@@ -6,14 +6,14 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, if_, while_
+from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.functions import collect_labels
 from aiida_mlip_al.data import DatasetData, LabelData
 
 from .label_engines import LABEL_ENGINES, LabelEngine, engine_given
-from .submit_once import SubmitOnce
+from .pool import Pool
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -26,7 +26,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return engine_given(inputs, LABEL_ENGINES, 'label')
 
 
-class LabelWorkChain(SubmitOnce, WorkChain):
+class LabelWorkChain(Pool):
     """Label in batches; send what an interrupted job did not reach again; fail only when too many are lost."""
 
     @classmethod
@@ -38,7 +38,11 @@ class LabelWorkChain(SubmitOnce, WorkChain):
         spec.input('batch_size', valid_type=int, non_db=True, default=20, help='Structures in one job.')
         spec.input('max_concurrent', valid_type=int, non_db=True, default=2, help='Jobs in flight at the same time.')
         spec.input(
-            'max_attempts', valid_type=int, non_db=True, default=3, help='How often in a row structures may be sent in vain.'
+            'max_attempts',
+            valid_type=int,
+            non_db=True,
+            default=3,
+            help='How often in a row structures may be sent in vain.',
         )
         spec.input(
             'max_failed_fraction',
@@ -77,19 +81,20 @@ class LabelWorkChain(SubmitOnce, WorkChain):
         self.ctx.queue = [
             (batch, 1) for batch in self.engine.batches(sorted(self.inputs.structures), self.inputs.batch_size)
         ]
-        self.ctx.finished = []
+        self.ctx.running = {}
+        self.ctx.finished = {}
         self.ctx.n_labelled = 0
         self.ctx.reasons = {}
         self.ctx.sent = 0
 
     def should_run_batches(self) -> bool:
-        """Go on until the queue is empty."""
-        return bool(self.ctx.queue)
+        """Go on until everything is done."""
+        return bool(self.ctx.queue or self.ctx.running)
 
     def run_batches(self) -> None:
-        """Submit the next jobs, as many as may be in flight."""
-        self.ctx.running = {}
-        for batch, attempt in self.ctx.queue[: self.inputs.max_concurrent]:
+        """Submit the next jobs, as many as may be in flight, and wait until one has ended."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
+            batch, attempt = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.process, self.engine.name))
             inputs = self.engine.inputs(exposed, {name: self.inputs.structures[name] for name in batch})
             label = f'batch_{self.ctx.sent:03d}'
@@ -97,14 +102,13 @@ class LabelWorkChain(SubmitOnce, WorkChain):
             node = self.submit(self.engine.process, **inputs)
             self.report(f'labelling {len(batch)} structures <{node.pk}>, attempt {attempt}')
             self.ctx.sent += 1
-            self.ctx.running[label] = (batch, attempt)
-            self.to_context(**{label: node})
-        self.ctx.queue = self.ctx.queue[self.inputs.max_concurrent :]
+            self.ctx.running[node.pk] = (label, batch, attempt)
+        self.wait_for_any(self.ctx.running)
 
     def inspect_batches(self) -> None:
         """Attach labels as they come; queue again what was not reached."""
-        for label, (batch, attempt) in self.ctx.running.items():
-            node = self.ctx[label]
+        for node in self.ended(self.ctx.running):
+            label, batch, attempt = self.ctx.running.pop(node.pk)
             outcome = self.engine.outcome(node, batch)
             for name, data in outcome.labels.items():
                 self.out(f'labels.{name}', data)
@@ -112,7 +116,7 @@ class LabelWorkChain(SubmitOnce, WorkChain):
             for reason in outcome.rejected.values():
                 self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
             if 'report' in node.outputs:
-                self.ctx.finished.append(label)
+                self.ctx.finished[label] = node
             # With every job that labels something fewer are left, so only the others count.
             in_vain = 0 if outcome.labels else attempt
             if outcome.unfinished and outcome.curable and in_vain < self.inputs.max_attempts:
@@ -130,17 +134,14 @@ class LabelWorkChain(SubmitOnce, WorkChain):
 
     def collect(self) -> None:
         """Make one shard and one report of all batches."""
-        nodes = [self.ctx[label] for label in self.ctx.finished]
-        if len(nodes) == 1:
-            collected = {name: nodes[0].outputs[name] for name in ('dataset', 'report') if name in nodes[0].outputs}
+        finished = self.ctx.finished
+        if len(finished) == 1:
+            (only,) = finished.values()
+            collected = {name: only.outputs[name] for name in ('dataset', 'report') if name in only.outputs}
         else:
             collected = collect_labels(
-                datasets={
-                    label: self.ctx[label].outputs.dataset
-                    for label in self.ctx.finished
-                    if 'dataset' in self.ctx[label].outputs
-                },
-                reports={label: self.ctx[label].outputs.report for label in self.ctx.finished},
+                datasets={label: node.outputs.dataset for label, node in finished.items() if 'dataset' in node.outputs},
+                reports={label: node.outputs.report for label, node in finished.items()},
             )
         for name, data in collected.items():
             self.out(name, data)

@@ -13,6 +13,9 @@ from aiida.engine import Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.label import LabelCalculation
+from aiida_mlip_al.calculations.shell_label import ShellLabelCalculation
+
+from .vasp_label import VaspLabelWorkChain
 
 
 @dataclass
@@ -56,20 +59,21 @@ class LabelEngine(ABC):
         """Read a finished process."""
 
 
-class AseLabelEngine(LabelEngine):
-    """Any ASE calculator, a batch of structures in one job."""
+class BatchLabelEngine(LabelEngine):
+    """A process that takes a namespace of structures and gives ``labels``, ``dataset`` and ``report``."""
 
-    name = 'ase'
-    process = LabelCalculation
+    help: ClassVar[str]
+    hopeless: ClassVar[str]
+    """Label of the exit code of a job that could not even begin, so that another one is in vain."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         """Expose the batch job."""
         spec.expose_inputs(
-            LabelCalculation,
+            cls.process,
             namespace=cls.name,
             exclude=('structures',),
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Label with an ASE calculator.'},
+            namespace_options={'required': False, 'populate_defaults': False, 'help': cls.help},
         )
 
     @classmethod
@@ -87,7 +91,7 @@ class AseLabelEngine(LabelEngine):
     @classmethod
     def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
         """Read labels and rejections; what is neither was not reached, unless the job could not even begin."""
-        curable = node.exit_status != LabelCalculation.exit_codes.ERROR_RUNNER_FAILED.status
+        curable = node.exit_status != cls.process.exit_codes[cls.hopeless].status
         if 'report' not in node.outputs:
             message = node.exit_message or str(node.process_state)
             return LabelOutcome(unfinished=list(names), message=message, curable=curable)
@@ -97,7 +101,36 @@ class AseLabelEngine(LabelEngine):
         return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', curable)
 
 
-LABEL_ENGINES: dict[str, type[LabelEngine]] = {engine.name: engine for engine in (AseLabelEngine,)}
+class AseLabelEngine(BatchLabelEngine):
+    """Any ASE calculator."""
+
+    name = 'ase'
+    process = LabelCalculation
+    help = 'Label with an ASE calculator.'
+    hopeless = 'ERROR_RUNNER_FAILED'
+
+
+class ShellLabelEngine(BatchLabelEngine):
+    """Any executable."""
+
+    name = 'shell'
+    process = ShellLabelCalculation
+    help = 'Label with any executable, through aiida-shell.'
+    hopeless = 'ERROR_NOT_STARTED'
+
+
+class VaspLabelEngine(BatchLabelEngine):
+    """VASP."""
+
+    name = 'vasp'
+    process = VaspLabelWorkChain
+    help = 'Label with VASP, through aiida-vasp.'
+    hopeless = 'ERROR_NOT_STARTED'
+
+
+LABEL_ENGINES: dict[str, type[LabelEngine]] = {
+    engine.name: engine for engine in (AseLabelEngine, ShellLabelEngine, VaspLabelEngine)
+}
 
 
 def engine_given(inputs: Mapping[str, Any], engines: Mapping[str, Any], stage: str) -> str | None:

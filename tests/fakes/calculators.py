@@ -168,3 +168,21 @@ class KillsItsJobOnce(Springs):
             time.sleep(60)
         self.count += 1
         super().calculate(atoms, *arguments)
+
+
+class SlowForOne(Springs):
+    """Springs that take their time for one structure.
+
+    :param slow: x of the first atom of that structure, Å.
+    :param seconds: how long.
+    """
+
+    def __init__(self, slow: float, seconds: float) -> None:
+        super().__init__()
+        self.slow, self.seconds = slow, seconds
+
+    def calculate(self, atoms: Atoms | None = None, *arguments: Any) -> None:
+        assert atoms is not None
+        if abs(atoms.positions[0, 0] - self.slow) < 1e-6:
+            time.sleep(self.seconds)
+        super().calculate(atoms, *arguments)

@@ -71,3 +71,16 @@ def fake_calculator() -> Callable[..., dict[str, Any]]:
         }
 
     return make
+
+
+@pytest.fixture
+def standin(aiida_code_installed: Callable[..., Any], tmp_path: Path) -> Any:
+    """The stand-in for VASP as a code, with a potential family."""
+    from fakes.potcars import upload_family
+    from workflows.vasp_fixtures import STANDIN, StandIn
+
+    code = aiida_code_installed(label='vasp', default_calc_job_plugin='vasp.vasp', filepath_executable=str(STANDIN))
+    family = upload_family(tmp_path / 'potcars', ['Cu', 'Ni', 'Al', 'Au'])
+    made = StandIn(code, family, tmp_path)
+    made.faults()
+    return made

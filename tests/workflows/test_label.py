@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from aiida.engine import run_get_node
@@ -99,3 +101,17 @@ def test_calculator_that_cannot_be_imported_is_not_tried_again(python_code, copp
     jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
     assert [job.exit_status for job in jobs] == [310]
     assert 'no.such.package' in jobs[0].exit_message
+
+
+def test_a_place_that_becomes_free_is_taken_at_once(python_code, fake_calculator, copper):
+    """Two jobs in flight: while the first is slow, the others pass it one after another."""
+    structures = copper(4)
+    inputs = fake_calculator('SlowForOne', slow=float(structures['frame_000'].get_ase().positions[0, 0]), seconds=20)
+    results, node = run(structures=structures, ase={'code': python_code, **inputs}, batch_size=1, max_concurrent=2)
+    assert node.exit_status == 0
+    assert sorted(results['labels']) == sorted(structures)
+    jobs = sorted(node.called, key=lambda job: job.pk)[:4]
+    ends = [job.outputs.report.ctime for job in jobs]
+    assert max(ends[1:]) < ends[0], 'three jobs went through the other place'
+    for earlier, later in pairwise(jobs[1:]):
+        assert later.ctime > earlier.outputs.report.ctime, 'and never more than two were in flight'

@@ -1,0 +1,173 @@
+"""VaspLabelWorkChain: structures labelled by VASP, through aiida-vasp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.plugins import WorkflowFactory
+from pydantic import ValidationError
+
+from aiida_mlip_al.calculations.vasp_functions import problem_of, read_vasp, sort_by_element
+from aiida_mlip_al.config.errors import sentence
+from aiida_mlip_al.config.vasp import VaspSettings
+from aiida_mlip_al.data import DatasetData, LabelData
+from aiida_mlip_al.data.labelling import Rejection
+from aiida_mlip_al.data.vasp_result import FAILURES, judge
+
+from .submit_once import SubmitOnce
+
+
+def validate_settings(node: orm.Dict, _: Any = None) -> str | None:
+    """Refuse unknown or wrong settings."""
+    try:
+        VaspSettings(**node.get_dict())
+    except ValidationError as error:
+        return sentence(VaspSettings, error)
+    return None
+
+
+class VaspLabelWorkChain(SubmitOnce, WorkChain):
+    """One VaspWorkChain for each structure, and another with other electronic steps where it fails.
+
+    ``aiida_mlip_al.workflows.vasp_theory.vasp_inputs`` makes the inputs that all structures share.
+    """
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        super().define(spec)
+        spec.input_namespace(
+            'structures',
+            valid_type=orm.StructureData,
+            dynamic=True,
+            help='The structures; their labels get the same names.',
+        )
+        spec.input('code', valid_type=orm.AbstractCode, help='VASP.')
+        spec.input('theory', valid_type=orm.Dict, help='The level of theory, with the identity of its POTCARs.')
+        spec.input_namespace(
+            'attempts', valid_type=orm.Dict, dynamic=True, help='The INCAR of each attempt, `attempt_1` and so on.'
+        )
+        spec.input_namespace(
+            'vasp',
+            valid_type=orm.Data,
+            dynamic=True,
+            help='Further inputs that every VaspWorkChain gets: potentials, k-points.',
+        )
+        spec.input(
+            'settings',
+            valid_type=orm.Dict,
+            validator=validate_settings,
+            default=lambda: orm.Dict({}),
+            help='`max_force` (eV/Å), `min_distance_fraction`, `periodic`, as in an input file.',
+        )
+        spec.input('options', valid_type=dict, non_db=True, default=dict, help='Scheduler options of the jobs.')
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run)(cls.run_vasp, cls.inspect_vasp),
+            cls.read_results,
+            cls.results,
+        )
+        spec.output_namespace(
+            'labels', valid_type=LabelData, dynamic=True, help='The label of each accepted structure.'
+        )
+        spec.output(
+            'dataset', valid_type=DatasetData, required=False, help='The accepted structures with their labels.'
+        )
+        spec.output(
+            'report',
+            valid_type=orm.Dict,
+            help='Counts, rejections with their reasons, changed INCAR tags, wall and core time.',
+        )
+        spec.exit_code(310, 'ERROR_NOT_STARTED', message='VASP cannot be run: {message}')
+        spec.exit_code(320, 'ERROR_ALL_REJECTED', message='No structure got a label: {reasons}')
+
+    def setup(self) -> None:
+        """Begin with the structures that VASP can compute."""
+        self.ctx.settings = self.inputs.settings.get_dict()
+        self.ctx.attempt = 0
+        self.ctx.runs = {}
+        self.ctx.left = [
+            name
+            for name, structure in sorted(self.inputs.structures.items())
+            if problem_of(structure, self.settings) is None
+        ]
+        self.ctx.sorted = {name: sort_by_element(self.inputs.structures[name]) for name in self.ctx.left}
+
+    @property
+    def settings(self) -> VaspSettings:
+        """The settings, parsed."""
+        return VaspSettings(**self.ctx.settings)
+
+    def should_run(self) -> bool:
+        """Go on while something is left and there is another way to try it."""
+        return bool(self.ctx.left) and self.ctx.attempt < len(self.inputs.attempts)
+
+    def run_vasp(self) -> None:
+        """Submit what is left, from the second attempt on with other electronic steps."""
+        self.ctx.attempt += 1
+        for name in self.ctx.left:
+            label = f'{name}_attempt_{self.ctx.attempt}'
+            node = self.submit(
+                WorkflowFactory('vasp.v2.vasp'),
+                code=self.inputs.code,
+                structure=self.ctx.sorted[name],
+                parameters=self.inputs.attempts[f'attempt_{self.ctx.attempt}'],
+                calc={'metadata': {'options': dict(self.inputs.options)}},
+                metadata={'call_link_label': label},
+                **self.inputs.vasp,
+            )
+            self.report(f'{name}: VASP <{node.pk}>, attempt {self.ctx.attempt}')
+            self.to_context(**{label: node})
+
+    def inspect_vasp(self) -> None:
+        """Keep the last run of each; try again what another attempt may cure."""
+        left = []
+        for name in self.ctx.left:
+            node = self.ctx[f'{name}_attempt_{self.ctx.attempt}']
+            self.ctx.runs[name] = last_job(node)
+            found = judge(misc_of(self.ctx.runs[name]), self.settings)
+            if isinstance(found, Rejection):
+                self.report(
+                    f'{name}: VASP <{node.pk}> gave no label: {found.message} {node.exit_message or ""}'.rstrip()
+                )
+                if found.reason in FAILURES:
+                    left.append(name)
+        self.ctx.left = left
+
+    def read_results(self) -> None:
+        """Make labels of what was found."""
+        jobs = {name: job for name, job in self.ctx.runs.items() if job is not None}
+        found = {
+            'misc': {name: job.outputs.misc for name, job in jobs.items() if 'misc' in job.outputs},
+            'parameters': {name: job.inputs.parameters for name, job in jobs.items()},
+        }
+        results = read_vasp(
+            self.inputs.theory,
+            self.inputs.settings,
+            structures=dict(self.inputs.structures),
+            **{name: nodes for name, nodes in found.items() if nodes},
+        )
+        for name in ('report', 'dataset', 'labels'):
+            if name in results:
+                self.out(name, results[name])
+
+    def results(self) -> ExitCode | None:
+        """Say so if there is no label at all."""
+        report = self.outputs['report']
+        if not report['n_labelled']:
+            described = ', '.join(f'{count} {reason}' for reason, count in sorted(report['reasons'].items()))
+            return self.exit_codes.ERROR_ALL_REJECTED.format(reasons=described)
+        return None
+
+
+def last_job(node: orm.WorkChainNode) -> orm.CalcJobNode | None:
+    """Return the last run of VASP of a VaspWorkChain, also of one that failed and has no outputs."""
+    jobs = [child for child in node.called if isinstance(child, orm.CalcJobNode)]
+    return max(jobs, key=lambda job: job.pk) if jobs else None
+
+
+def misc_of(job: orm.CalcJobNode | None) -> dict[str, Any] | None:
+    """Return what aiida-vasp's parser found."""
+    return job.outputs.misc.get_dict() if job is not None and 'misc' in job.outputs else None
