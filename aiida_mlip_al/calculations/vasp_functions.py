@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
@@ -12,7 +13,7 @@ from ase import Atoms
 from aiida_mlip_al.config.vasp import NEUTRAL_TAGS, VaspSettings
 from aiida_mlip_al.data import LabelData
 from aiida_mlip_al.data.labelling import Rejection, Theory, geometry_problem, label_outputs, label_structure
-from aiida_mlip_al.data.vasp_result import VaspNumbers, changed_tags, judge, label_incar, species_order, theory_of
+from aiida_mlip_al.data.vasp_result import VaspRun, changed_tags, judge, label_incar, species_order, theory_of
 
 
 def sorted_atoms(structure: orm.StructureData) -> Atoms:
@@ -41,7 +42,7 @@ def problem_of(structure: orm.StructureData, settings: VaspSettings) -> Rejectio
 
 def label_of(
     structure: orm.StructureData,
-    numbers: VaspNumbers,
+    run: VaspRun | None,
     changed: Mapping[str, Any],
     theory: Theory,
     settings: VaspSettings,
@@ -50,44 +51,59 @@ def label_of(
 
     :param changed: the tags that differ from those asked for; with one that belongs to the theory there is no label.
     """
+    problem = problem_of(structure, settings) or judge(run, settings)
+    if problem is not None or run is None or run.energy is None or run.forces is None:
+        return problem or Rejection('no_result', 'VASP left no result.')
     other = sorted(set(changed) - NEUTRAL_TAGS)
     if other:
         return Rejection('theory_changed', f'handlers changed {other[0].upper()} of the level of theory.')
-    forces = numbers.forces.copy()
-    forces[species_order(structure.get_ase().get_chemical_symbols())] = numbers.forces
+    forces = np.empty_like(run.forces)
+    forces[species_order(structure.get_ase().get_chemical_symbols())] = run.forces
     try:
-        return label_structure(structure, numbers.energy, forces, numbers.stress, theory, settings.periodic)
+        return label_structure(structure, run.energy, forces, run.stress, theory, settings.periodic)
     except ValueError as error:
         return Rejection('error', str(error))
 
 
+def read_runs(
+    structures: Mapping[str, orm.StructureData],
+    runs: Mapping[str, VaspRun],
+    changed: Mapping[str, Mapping[str, Any]],
+    level: Mapping[str, Any],
+    settings: VaspSettings,
+) -> tuple[dict[str, LabelData], dict[str, Rejection], Theory]:
+    """Return labels, rejections and the level of theory.
+
+    :param runs: by the structure's name, where VASP left something.
+    :param changed: INCAR tags that differ from those asked for.
+    """
+    theory = theory_of(level, next((run.version for run in runs.values() if run.version), None))
+    found = {
+        name: label_of(structure, runs.get(name), changed.get(name, {}), theory, settings)
+        for name, structure in sorted(structures.items())
+    }
+    labels = {name: label for name, label in found.items() if isinstance(label, LabelData)}
+    return labels, {name: reason for name, reason in found.items() if isinstance(reason, Rejection)}, theory
+
+
 @calcfunction
 def read_vasp(theory: orm.Dict, settings: orm.Dict, **inputs: Any) -> dict[str, Any]:
-    """Make labels, their shard and the report of what VASP found.
+    """Make labels, their shard and the report of what VaspWorkChains found.
 
     :param theory: level of theory, see :func:`theory_of`.
     :param settings: see :class:`VaspSettings`.
     :param inputs: ``structures`` by name, and by the same names, where there is one, the ``misc`` and the ``parameters`` (INCAR)
         of the last run of VASP.
     """
-    level, parsed = theory.get_dict(), VaspSettings(**settings.get_dict())
-    results = {name: node.get_dict() for name, node in inputs.get('misc', {}).items()}
-    asked = label_incar(level)
+    level, structures = theory.get_dict(), inputs['structures']
+    asked, results = label_incar(level), {name: node.get_dict() for name, node in inputs.get('misc', {}).items()}
     changed = {name: changed_tags(asked, node.get_dict()) for name, node in inputs.get('parameters', {}).items()}
-    named = theory_of(level, next((misc['version'] for misc in results.values() if misc.get('version')), None))
-    labels: dict[str, LabelData] = {}
-    rejected: dict[str, Rejection] = {}
-    for name, structure in sorted(inputs['structures'].items()):
-        found = problem_of(structure, parsed) or judge(results.get(name), parsed)
-        if isinstance(found, VaspNumbers):
-            found = label_of(structure, found, changed[name], named, parsed)
-        if isinstance(found, Rejection):
-            rejected[name] = found
-        else:
-            labels[name] = found
-    times = [misc.get('run_stats', {}) for misc in results.values()]
-    wall_s = float(sum(time.get('elapsed_time') or 0.0 for time in times))
-    core_s = float(sum((time.get('total_cpu_time_used') or 0.0) for time in times))
-    outputs = label_outputs(len(inputs['structures']), labels, rejected, named, wall_s, core_s)
+    runs = {name: VaspRun.from_misc(misc) for name, misc in results.items()}
+    labels, rejected, named = read_runs(structures, runs, changed, level, VaspSettings(**settings.get_dict()))
+    times = [misc.get('run_stats') or {} for misc in results.values()]
+    wall_s, core_s = (
+        float(sum(time.get(key) or 0.0 for time in times)) for key in ('elapsed_time', 'total_cpu_time_used')
+    )
+    outputs = label_outputs(len(structures), labels, rejected, named, wall_s, core_s)
     outputs['report']['changed'] = {name: tags for name, tags in changed.items() if tags}
     return outputs

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .errors import ConfigError, sentence
 from .models import RunConfig
-from .protocols import merge, protocol_values
+from .protocols import merge, protocol_values, vasp_values
 
 DEFAULT_PROTOCOL = 'balanced'
 
@@ -23,14 +23,39 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     """
     if not isinstance(values, dict):
         raise ConfigError('The input must be keys and values, such as `structures: [ethanol.xyz]`.')
-    protocol = protocol_values(str(values.get('protocol', DEFAULT_PROTOCOL)))
+    try:
+        return RunConfig.model_validate(merge(silent_values(values), values))
+    except ValidationError as error:
+        raise ConfigError(sentence(RunConfig, error)) from None
+
+
+def silent_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what the protocols put where an input file is silent.
+
+    :raises ConfigError: if a protocol is unknown.
+    """
+    name = str(values.get('protocol', DEFAULT_PROTOCOL))
+    protocol = protocol_values(name)
     selecting = values.get('select')
     if isinstance(selecting, dict) and selecting.get('lower') is not None and 'tolerance' not in selecting:
         protocol = merge(protocol, {'select': {'tolerance': None}})
-    try:
-        return RunConfig.model_validate(merge(protocol, values))
-    except ValidationError as error:
-        raise ConfigError(sentence(RunConfig, error)) from None
+    return merge(protocol, _vasp_levels(values, 'fast' if name == 'quickstart' else name))
+
+
+def _vasp_levels(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a level of theory for each section `vasp`: the one that it names as its `protocol`, else the run's."""
+
+    def level(section: Any) -> dict[str, Any]:
+        vasp = section.get('vasp') if isinstance(section, dict) else None
+        return {'vasp': vasp_values(str(vasp.get('protocol', name)))} if isinstance(vasp, dict) else {}
+
+    named = values.get('calculators')
+    levels = {key: level(section) for key, section in named.items()} if isinstance(named, dict) else {}
+    found = {
+        'labels': level(values.get('labels')),
+        'calculators': {key: value for key, value in levels.items() if value},
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -62,7 +87,7 @@ def origins(values: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """
     config = make_config(values)
     given = dict(_flatten(values))
-    protocol = dict(_flatten(protocol_values(config.protocol)))
+    protocol = dict(_flatten(silent_values(values)))
     for key, value in _flatten(config.model_dump()):
         origin = 'file' if _within(key, given) else 'protocol' if _within(key, protocol) else 'default'
         yield key, value, origin

@@ -26,6 +26,36 @@ def _read(name: str) -> dict[str, Any]:
     return yaml.safe_load((FOLDER / f'{name}.yaml').read_text())
 
 
+def vasp_protocol_names() -> list[str]:
+    """Return the names of the levels of theory by VASP, the cheapest first."""
+    return sorted(
+        (path.stem for path in (FOLDER / 'vasp').glob('*.yaml')), key=lambda name: vasp_values(name)['incar']['encut']
+    )
+
+
+@cache
+def _read_vasp(name: str) -> dict[str, Any]:
+    path = FOLDER / 'vasp' / f'{name}.yaml'
+    if not path.exists():
+        raise ConfigError(
+            f'There is no level of theory `{name}` for VASP; there are {", ".join(vasp_protocol_names())}.'
+        )
+    return yaml.safe_load(path.read_text())
+
+
+def vasp_values(name: str) -> dict[str, Any]:
+    """Return the values of a level of theory by VASP.
+
+    :raises ConfigError: if there is none of that name.
+    """
+    return {key: value for key, value in _read_vasp(name).items() if key != 'description'}
+
+
+def vasp_description(name: str) -> str:
+    """Return one sentence on what a level of theory is for."""
+    return str(_read_vasp(name)['description'])
+
+
 def protocol_description(name: str) -> str:
     """Return one sentence on what a protocol is for.
 

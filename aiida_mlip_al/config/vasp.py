@@ -46,7 +46,13 @@ class VaspTheory(Section):
     """A level of theory: everything that fixes the numbers, besides the version of VASP."""
 
     theory: str | None = Field(default=None, description='name of the level of theory, for people')
-    incar: dict[str, Any] = Field(description='INCAR tags, lower case; those of dynamics and output are ours')
+    protocol: str | None = Field(
+        default=None,
+        description='where the tags come from that are not given: fast, balanced, stringent; left out: as the run',
+    )
+    incar: dict[str, Any] = Field(
+        description='INCAR tags over those of the protocol, `null` takes one out; those of dynamics and output are ours'
+    )
     kpoint_spacing: Positive | None = Field(
         default=None, description="spacing of the k-points, 1/Å, with 2π, as VASP's KSPACING; left out: one k-point"
     )
@@ -67,7 +73,7 @@ class VaspTheory(Section):
     @field_validator('incar')
     @classmethod
     def _tags(cls, value: dict[str, Any]) -> dict[str, Any]:
-        tags = {str(tag).lower(): setting for tag, setting in value.items()}
+        tags = {str(tag).lower(): setting for tag, setting in value.items() if setting is not None}
         for tag, reason in REFUSED_TAGS.items():
             if tag in tags:
                 raise ValueError(f'the tag `{tag}` cannot stand here: {reason}')

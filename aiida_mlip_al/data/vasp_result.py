@@ -1,4 +1,4 @@
-"""What VASP found for one structure, judged: a label's numbers, or the reason why there is none."""
+"""What VASP found for one structure, judged: a label's numbers, or the reason why there is none; and at which level of theory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import units
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from aiida_mlip_al.config.vasp import NEUTRAL_TAGS, VaspSettings
 
 from .labelling import Rejection, Theory, fingerprint
+from .vasprun import KILOBAR, Vasprun
 
-KILOBAR = 0.1 * units.GPa
 # Reasons that another attempt may cure.
 FAILURES = {'unconverged', 'not_finished', 'no_result', 'non_finite'}
 
@@ -25,12 +24,53 @@ ADDED_TAGS = {
 }
 
 
-class VaspNumbers(NamedTuple):
-    """Free energy in eV, forces (n, 3) in eV/Å, stress (6,) in eV/Å³ with ASE's sign and order; atoms as VASP had them."""
+class VaspRun(NamedTuple):
+    """What one run of VASP found, atoms in VASP's order.
 
-    energy: float
-    forces: NDArray[np.float64]
+    :param nelm: most electronic steps.
+    :param energy: free energy (``e_fr_energy``, TOTEN): forces and stress are its derivatives, also with smearing. eV.
+    :param forces: (n, 3), eV/Å.
+    :param stress: (6,) in ASE's order and sign, eV/Å³.
+    """
+
+    finished: bool
+    converged: bool
+    nelm: int | None
+    energy: float | None
+    forces: NDArray[np.float64] | None
     stress: NDArray[np.float64] | None
+    version: str | None
+
+    @classmethod
+    def from_misc(cls, misc: Mapping[str, Any]) -> VaspRun:
+        """Read what aiida-vasp's parser found.
+
+        :param misc: ``run_status``, ``total_energies``, ``forces`` (eV/Å), ``stress`` (kB, positive when compressed), ``version``.
+        """
+        status, stress, forces = misc.get('run_status') or {}, misc.get('stress'), misc.get('forces')
+        return cls(
+            finished=bool(status.get('finished')),
+            converged=bool(status.get('electronic_converged')) and not status.get('contains_nelm_breach'),
+            nelm=status.get('nelm'),
+            energy=(misc.get('total_energies') or {}).get('energy_free'),
+            forces=None if forces is None else np.asarray(forces, dtype=float),
+            stress=None if stress is None else full_3x3_to_voigt_6_stress(-np.asarray(stress, dtype=float) * KILOBAR),
+            version=misc.get('version'),
+        )
+
+    @classmethod
+    def from_vasprun(cls, vasprun: Vasprun) -> VaspRun:
+        """Read a vasprun.xml of a single point."""
+        frame = vasprun.frames[-1] if vasprun.frames else None
+        return cls(
+            finished=vasprun.finished,
+            converged=frame is not None and frame.converged,
+            nelm=vasprun.nelm,
+            energy=None if frame is None else frame.energy,
+            forces=None if frame is None else frame.forces,
+            stress=None if frame is None else frame.stress,
+            version=vasprun.version,
+        )
 
 
 def species_order(symbols: Sequence[str]) -> NDArray[np.intp]:
@@ -44,37 +84,26 @@ def species_order(symbols: Sequence[str]) -> NDArray[np.intp]:
     return np.argsort([rank[symbol] for symbol in symbols], kind='stable')
 
 
-def judge(misc: Mapping[str, Any] | None, settings: VaspSettings) -> VaspNumbers | Rejection:
-    """Accept a result that is finished, electronically converged and finite.
+def judge(run: VaspRun | None, settings: VaspSettings) -> Rejection | None:
+    """Return why a run gives no label: only one that is finished, electronically converged and finite does.
 
-    The energy is the free energy (``e_fr_energy``, TOTEN): forces and stress are its derivatives, also with smearing.
-
-    :param misc: quantities by aiida-vasp's names: ``run_status``, ``total_energies``, ``forces`` (eV/Å), ``stress`` (kB, positive
-        when compressed). None if VASP left nothing that could be read.
+    :param run: None if VASP left nothing that can be read.
     """
-    if misc is None or 'run_status' not in misc:
+    if run is None:
         return Rejection('no_result', 'VASP left no result that can be read.')
-    status = misc['run_status']
-    if not status.get('finished'):
+    if not run.finished:
         return Rejection('not_finished', 'VASP was stopped before its end.')
-    if not status.get('electronic_converged') or status.get('contains_nelm_breach'):
-        return Rejection('unconverged', f'the electrons did not converge in NELM = {status.get("nelm", "?")} steps.')
-    energy = (misc.get('total_energies') or {}).get('energy_free')
-    forces, stress = misc.get('forces'), misc.get('stress')
-    if energy is None or forces is None:
+    if not run.converged:
+        return Rejection('unconverged', f'the electrons did not converge in NELM = {run.nelm} steps.')
+    if run.energy is None or run.forces is None:
         return Rejection('no_result', 'VASP left no free energy or no forces.')
-    # JSON has no NaN, and the database may hold it as a word.
-    numbers = VaspNumbers(
-        float(energy),
-        np.asarray(forces, dtype=float),
-        None if stress is None else full_3x3_to_voigt_6_stress(-np.asarray(stress, dtype=float) * KILOBAR),
-    )
-    if not all(np.isfinite(values).all() for values in numbers if values is not None):
+    numbers = (run.energy, run.forces, 0.0 if run.stress is None else run.stress)
+    if not all(np.isfinite(values).all() for values in numbers):
         return Rejection('non_finite', 'energy, forces or stress are not finite.')
-    force = float(np.linalg.norm(numbers.forces, axis=1).max())
+    force = float(np.linalg.norm(run.forces, axis=1).max())
     if force > settings.max_force:
         return Rejection('force_cap', f'a force of {force:.1f} eV/Å exceeds max_force = {settings.max_force:g}.')
-    return numbers
+    return None
 
 
 def label_incar(level: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class BatchLabelEngine(LabelEngine):
     """A process that takes a namespace of structures and gives ``labels``, ``dataset`` and ``report``."""
 
     help: ClassVar[str]
-    hopeless: ClassVar[str]
+    hopeless: ClassVar[str | None] = None
     """Label of the exit code of a job that could not even begin, so that another one is in vain."""
 
     @classmethod
@@ -91,7 +91,7 @@ class BatchLabelEngine(LabelEngine):
     @classmethod
     def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
         """Read labels and rejections; what is neither was not reached, unless the job could not even begin."""
-        curable = node.exit_status != cls.process.exit_codes[cls.hopeless].status
+        curable = cls.hopeless is None or node.exit_status != cls.process.exit_codes[cls.hopeless].status
         if 'report' not in node.outputs:
             message = node.exit_message or str(node.process_state)
             return LabelOutcome(unfinished=list(names), message=message, curable=curable)
@@ -125,7 +125,6 @@ class VaspLabelEngine(BatchLabelEngine):
     name = 'vasp'
     process = VaspLabelWorkChain
     help = 'Label with VASP, through aiida-vasp.'
-    hopeless = 'ERROR_NOT_STARTED'
 
 
 LABEL_ENGINES: dict[str, type[LabelEngine]] = {

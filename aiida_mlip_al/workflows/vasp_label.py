@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine import ExitCode, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.plugins import WorkflowFactory
 from pydantic import ValidationError
 
+from aiida_mlip_al.calculations.functions import collect_labels
+from aiida_mlip_al.calculations.vasp_batch import VaspBatchCalculation
 from aiida_mlip_al.calculations.vasp_functions import problem_of, read_vasp, sort_by_element
 from aiida_mlip_al.config.errors import sentence
 from aiida_mlip_al.config.vasp import VaspSettings
 from aiida_mlip_al.data import DatasetData, LabelData
-from aiida_mlip_al.data.labelling import Rejection
-from aiida_mlip_al.data.vasp_result import FAILURES, judge
+from aiida_mlip_al.data.vasp_result import FAILURES, VaspRun, judge
 
 from .submit_once import SubmitOnce
 
@@ -30,7 +31,7 @@ def validate_settings(node: orm.Dict, _: Any = None) -> str | None:
 
 
 class VaspLabelWorkChain(SubmitOnce, WorkChain):
-    """One VaspWorkChain for each structure, and another with other electronic steps where it fails.
+    """Several structures in one job, if several are given; a VaspWorkChain for each that is left, with retries of its own.
 
     ``aiida_mlip_al.workflows.vasp_theory.vasp_inputs`` makes the inputs that all structures share.
     """
@@ -60,13 +61,21 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
             valid_type=orm.Dict,
             validator=validate_settings,
             default=lambda: orm.Dict({}),
-            help='`max_force` (eV/Å), `min_distance_fraction`, `periodic`, as in an input file.',
+            help='`max_force` (eV/Å), `min_distance_fraction`, `periodic`, `reuse_wavefunctions`, as in an input file.',
+        )
+        spec.input_namespace(
+            'potentials',
+            valid_type=orm.Data,
+            dynamic=True,
+            required=False,
+            help='The POTCAR of each element, for batches.',
         )
         spec.input('options', valid_type=dict, non_db=True, default=dict, help='Scheduler options of the jobs.')
         spec.outline(
             cls.setup,
+            if_(cls.should_run_batch)(cls.run_batch, cls.inspect_batch),
             while_(cls.should_run)(cls.run_vasp, cls.inspect_vasp),
-            cls.read_results,
+            if_(cls.should_read)(cls.read_results),
             cls.results,
         )
         spec.output_namespace(
@@ -80,25 +89,59 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
             valid_type=orm.Dict,
             help='Counts, rejections with their reasons, changed INCAR tags, wall and core time.',
         )
-        spec.exit_code(310, 'ERROR_NOT_STARTED', message='VASP cannot be run: {message}')
+        spec.exit_code(310, 'ERROR_BATCH_FAILED', message='The job of several structures left no report: {message}')
         spec.exit_code(320, 'ERROR_ALL_REJECTED', message='No structure got a label: {reasons}')
 
     def setup(self) -> None:
-        """Begin with the structures that VASP can compute."""
+        """Begin with everything."""
         self.ctx.settings = self.inputs.settings.get_dict()
         self.ctx.attempt = 0
         self.ctx.runs = {}
-        self.ctx.left = [
-            name
-            for name, structure in sorted(self.inputs.structures.items())
-            if problem_of(structure, self.settings) is None
-        ]
+        self.ctx.results = {}
+        self.ctx.names = sorted(self.inputs.structures)
+        self.ctx.left = []
+        if not self.should_run_batch():
+            self.leave(self.ctx.names)
+
+    def leave(self, names: list[str]) -> None:
+        """Leave structures to runs of their own, if VASP can compute them."""
+        self.ctx.names = names
+        self.ctx.left = [name for name in names if problem_of(self.inputs.structures[name], self.settings) is None]
         self.ctx.sorted = {name: sort_by_element(self.inputs.structures[name]) for name in self.ctx.left}
 
     @property
     def settings(self) -> VaspSettings:
         """The settings, parsed."""
         return VaspSettings(**self.ctx.settings)
+
+    def should_run_batch(self) -> bool:
+        """Run several in one job."""
+        return len(self.inputs.structures) > 1
+
+    def run_batch(self) -> None:
+        """Submit the job of all."""
+        node = self.submit(
+            VaspBatchCalculation,
+            code=self.inputs.code,
+            structures=dict(self.inputs.structures),
+            theory=self.inputs.theory,
+            settings=self.inputs.settings,
+            potentials=dict(self.inputs.potentials),
+            metadata={'options': dict(self.inputs.options), 'call_link_label': 'batch'},
+        )
+        self.report(f'VASP on {len(self.inputs.structures)} structures <{node.pk}>')
+        self.to_context(batch=node)
+
+    def inspect_batch(self) -> ExitCode | None:
+        """Keep the labels; what failed is run by itself, and what was not reached is left to be sent again."""
+        node = self.ctx.batch
+        if 'report' not in node.outputs:
+            return self.exit_codes.ERROR_BATCH_FAILED.format(message=node.exit_message or node.process_state)
+        self.ctx.results['batch'] = {name: node.outputs[name] for name in ('dataset', 'report') if name in node.outputs}
+        if 'labels' in node.outputs:
+            self.out('labels', dict(node.outputs.labels.items()))
+        self.leave(sorted(node.outputs.report['failed']))
+        return None
 
     def should_run(self) -> bool:
         """Go on while something is left and there is another way to try it."""
@@ -127,14 +170,18 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
         for name in self.ctx.left:
             node = self.ctx[f'{name}_attempt_{self.ctx.attempt}']
             self.ctx.runs[name] = last_job(node)
-            found = judge(misc_of(self.ctx.runs[name]), self.settings)
-            if isinstance(found, Rejection):
+            found = judge(run_of(self.ctx.runs[name]), self.settings)
+            if found is not None:
                 self.report(
                     f'{name}: VASP <{node.pk}> gave no label: {found.message} {node.exit_message or ""}'.rstrip()
                 )
                 if found.reason in FAILURES:
                     left.append(name)
         self.ctx.left = left
+
+    def should_read(self) -> bool:
+        """Read what was run by itself."""
+        return bool(self.ctx.names)
 
     def read_results(self) -> None:
         """Make labels of what was found."""
@@ -146,17 +193,26 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
         results = read_vasp(
             self.inputs.theory,
             self.inputs.settings,
-            structures=dict(self.inputs.structures),
+            structures={name: self.inputs.structures[name] for name in self.ctx.names},
             **{name: nodes for name, nodes in found.items() if nodes},
         )
-        for name in ('report', 'dataset', 'labels'):
-            if name in results:
-                self.out(name, results[name])
+        if 'labels' in results:
+            self.out('labels', results['labels'])
+        self.ctx.results['single'] = {name: results[name] for name in ('dataset', 'report') if name in results}
 
     def results(self) -> ExitCode | None:
-        """Say so if there is no label at all."""
-        report = self.outputs['report']
-        if not report['n_labelled']:
+        """Make one shard and one report; say so if there is no label at all."""
+        parts = self.ctx.results
+        results = next(iter(parts.values()))
+        if len(parts) > 1:
+            results = collect_labels(
+                datasets={name: part['dataset'] for name, part in parts.items() if 'dataset' in part},
+                reports={name: part['report'] for name, part in parts.items()},
+            )
+        for name, node in results.items():
+            self.out(name, node)
+        report = results['report']
+        if not report['n_labelled'] and report['n_rejected']:
             described = ', '.join(f'{count} {reason}' for reason, count in sorted(report['reasons'].items()))
             return self.exit_codes.ERROR_ALL_REJECTED.format(reasons=described)
         return None
@@ -168,6 +224,6 @@ def last_job(node: orm.WorkChainNode) -> orm.CalcJobNode | None:
     return max(jobs, key=lambda job: job.pk) if jobs else None
 
 
-def misc_of(job: orm.CalcJobNode | None) -> dict[str, Any] | None:
-    """Return what aiida-vasp's parser found."""
-    return job.outputs.misc.get_dict() if job is not None and 'misc' in job.outputs else None
+def run_of(job: orm.CalcJobNode | None) -> VaspRun | None:
+    """Return what aiida-vasp's parser found, if anything."""
+    return VaspRun.from_misc(job.outputs.misc.get_dict()) if job is not None and 'misc' in job.outputs else None

@@ -27,7 +27,7 @@ def vasp_level(theory: VaspTheory, elements: Iterable[str]) -> dict[str, Any]:
     :param elements: those that will be labelled; with those that ``potential_mapping`` names they are part of the fingerprint.
     :raises ConfigError: if aiida-vasp or the family is missing, an element has no POTCAR in it, or VASP has no such tag.
     """
-    level = theory.model_dump(mode='json', include=set(VaspTheory.model_fields), exclude_none=True)
+    level = theory.model_dump(mode='json', include=set(VaspTheory.model_fields) - {'protocol'}, exclude_none=True)
     check_tags(theory.incar)
     symbols = sorted({*elements, *theory.potential_mapping})
     mapping = {symbol: theory.potential_mapping.get(symbol, symbol) for symbol in symbols}
@@ -78,7 +78,8 @@ def find_potcar(family: str, element: str, symbol: str) -> Any:
 
 
 def vasp_inputs(level: Mapping[str, Any], settings: VaspSettings) -> dict[str, Any]:
-    """Return the inputs of VaspLabelWorkChain that all structures share: ``theory``, ``settings``, ``attempts`` and ``vasp``.
+    """Return the inputs of VaspLabelWorkChain that all structures share: ``theory``, ``settings``,
+    ``attempts``, ``vasp`` and ``potentials``.
 
     :param level: see :func:`vasp_level`.
     """
@@ -93,6 +94,15 @@ def vasp_inputs(level: Mapping[str, Any], settings: VaspSettings) -> dict[str, A
             for number, changes in enumerate([{}, *settings.retries], start=1)
         },
         'vasp': {'max_iterations': orm.Int(settings.max_iterations), **theory_inputs(level)},
+        'potentials': potentials(level),
+    }
+
+
+def potentials(level: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the POTCAR nodes of a level of theory, by element."""
+    return {
+        element: find_potcar(level['potential_family'], element, potcar['symbol'])
+        for element, potcar in level['potcars'].items()
     }
 
 

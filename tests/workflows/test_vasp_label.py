@@ -118,3 +118,52 @@ def test_crash_that_does_not_come_again(standin, alloys):
     results, node = run(structures=structures, vasp=standin.inputs(['Cu', 'Ni']), batch_size=1)
     assert node.exit_status == 0, node.exit_message
     assert_is_emt(results['labels']['frame_000'], structures['frame_000'])
+
+
+def test_batch(standin, alloys):
+    """Four in one job: one is cured by a run of its own, one crashes for good, and the others are not run again."""
+    structures = alloys(5)
+    hashes = {name: fingerprint(structure) for name, structure in structures.items()}
+    standin.faults(
+        {'match': {'hash': hashes['frame_001']}, 'fault': 'unconverged', 'steps': 100},
+        {'match': {'hash': hashes['frame_003']}, 'fault': 'crash'},
+    )
+    results, node = run(
+        structures=structures,
+        vasp=standin.inputs(['Cu', 'Ni']),
+        batch_size=5,
+        max_concurrent=1,
+        max_failed_fraction=0.3,
+    )
+    assert node.exit_status == 0, node.exit_message
+    assert sorted(results['labels']) == [f'frame_00{index}' for index in (0, 1, 2, 4)]
+    for name, label in results['labels'].items():
+        assert_is_emt(label, structures[name])
+    assert results['report']['reasons'] == {'no_result': 1}
+    assert results['dataset'].n_frames == 4
+    assert len({label.theory_hash for label in results['labels'].values()}) == 1, (
+        'alone or in a batch, it is one theory'
+    )
+    times = {name: [call['hash'] for call in standin.calls()].count(value) for name, value in hashes.items()}
+    assert times['frame_000'] == times['frame_002'] == times['frame_004'] == 1
+    assert times['frame_001'] >= 2
+    batches = [child for child in node.called_descendants if child.process_label == 'VaspBatchCalculation']
+    assert len(batches) == 1
+    names = batches[0].base.repository.list_object_names('000')
+    assert 'POSCAR' in names
+    assert 'POTCAR' not in names, 'its licence forbids that'
+
+
+def test_killed_batch_is_continued(standin, alloys):
+    """What the time limit cut off is sent again; what was done before is not."""
+    structures = alloys(3)
+    second = fingerprint(structures['frame_001'])
+    standin.faults({'match': {'hash': second, 'nth_of_structure': 1}, 'fault': 'slow', 'seconds': 40})
+    inputs = standin.inputs(['Cu', 'Ni'])
+    inputs['options']['append_text'] = ''
+    inputs['options']['prepend_text'] = '(sleep 12; kill -9 $$) >/dev/null 2>&1 &'
+    results, node = run(structures=structures, vasp=inputs, batch_size=3, max_concurrent=1)
+    assert node.exit_status == 0, node.exit_message
+    assert sorted(results['labels']) == sorted(structures)
+    times = {name: [call['hash'] for call in standin.calls()].count(fingerprint(s)) for name, s in structures.items()}
+    assert times == {'frame_000': 1, 'frame_001': 2, 'frame_002': 1}
