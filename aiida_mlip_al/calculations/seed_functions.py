@@ -12,6 +12,7 @@ from aiida.engine import ExitCode, Process, calcfunction
 from ase import Atoms
 
 from aiida_mlip_al.data import FrameData
+from aiida_mlip_al.data.vasp_md import VaspDynamics
 from aiida_mlip_al.sampling import (
     JOB_STEPS,
     MdStep,
@@ -134,6 +135,28 @@ def plan_md(segment: orm.Dict, **structures: orm.StructureData) -> dict[str, orm
     if step.calculator is not None:
         plan['calculator'] = orm.Dict({'calculator': step.calculator, 'arguments': step.arguments or {}})
     return plan
+
+
+@calcfunction
+def plan_vasp_md(segment: orm.Dict, **structures: orm.StructureData) -> dict[str, Any]:
+    """Give every walker of an MD step by VASP its start, and a dynamics of its own.
+
+    :param segment: ``md`` with its parameters, and its seed.
+    :param structures: the structures to start from.
+    """
+    step = parse_parameters('md', MdStep, segment['md'])
+    names = sorted(structures)
+    walkers = [
+        {**walker, 'structure': names[walker['structure']]} for walker in md_walkers(step, len(names), segment['seed'])
+    ]
+    shared = {key: value for key, value in dynamics_of(step, step.every).items() if key in VaspDynamics.model_fields}
+    dynamics = {
+        f'walker_{number:02d}': orm.Dict(
+            {**shared, **{key: walker[key] for key in ('temperature_K', 'pressure_GPa', 'seed')}}
+        )
+        for number, walker in enumerate(walkers)
+    }
+    return {'walkers': orm.List(walkers), 'dynamics': dynamics}
 
 
 @calcfunction

@@ -44,6 +44,9 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
         table.add_row(*stage)
     console.print(table)
 
+    if 'vasp' in inputs['label']:
+        console.print(vasp_table(inputs))
+
     table = Table(title='settings in force', title_justify='left', box=None, padding=(0, 2), header_style='dim')
     for column in ('key', 'value', 'origin'):
         table.add_column(column, overflow='fold')
@@ -51,6 +54,28 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
         table.add_row(key, str(value), f'protocol {config.protocol}' if origin == 'protocol' else origin)
     console.print(table)
     console.print('Nothing was submitted.')
+
+
+def vasp_table(inputs: dict[str, Any]) -> Any:
+    """Return the table of what VASP will be given: the POTCARs, and the mesh of k-points of each structure."""
+    from aiida import orm
+    from rich.table import Table
+
+    level = inputs['label']['vasp']['theory'].get_dict()
+    table = Table(title='VASP', title_justify='left', box=None, padding=(0, 2), show_header=False)
+    table.add_row('code', inputs['label']['vasp']['code'].full_label)
+    for element, node in inputs['label']['vasp']['potentials'].items():
+        table.add_row(f'POTCAR of {element}', f'{level["potential_family"]}: {node.title}')
+    for name, structure in inputs['structures'].items():
+        kpoints = orm.KpointsData()
+        kpoints.set_cell_from_structure(structure)
+        if level.get('kpoint_spacing') is None:
+            kpoints.set_kpoints_mesh([1, 1, 1])
+        else:
+            kpoints.set_kpoints_mesh_from_density(level['kpoint_spacing'])
+        mesh = ' x '.join(str(number) for number in kpoints.get_kpoints_mesh()[0])
+        table.add_row(f'k-points of {name}', f'{mesh} ({structure.get_formula()})')
+    return table
 
 
 def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage]:

@@ -85,6 +85,54 @@ def ensure_python_code(computer: Any, executable: str | None = None, label: str 
     ).store()
 
 
+def ensure_vasp_code(computer: Any, executable: str, with_mpi: bool = True) -> Any:
+    """Return the code that is a VASP on a computer, named like its file, created if it is missing or points elsewhere."""
+    from aiida import orm
+
+    _need_aiida_vasp()
+    label = Path(executable).name
+    builder = orm.QueryBuilder().append(orm.Computer, filters={'id': computer.pk}, tag='computer')
+    builder.append(orm.InstalledCode, with_computer='computer', filters={'label': label})
+    for code in builder.all(flat=True):
+        if code.filepath_executable.as_posix() == executable and code.with_mpi == with_mpi:
+            return code
+        code.label = f'{label}-{code.pk}'
+    return orm.InstalledCode(
+        label=label,
+        description='VASP',
+        computer=computer,
+        filepath_executable=executable,
+        default_calc_job_plugin='vasp.vasp',
+        with_mpi=with_mpi,
+    ).store()
+
+
+def upload_potcars(folder: Path, family: str) -> list[str]:
+    """Make a POTCAR family of a folder, or add to it what is new, and return its symbols.
+
+    :raises ConfigError: if there is no POTCAR in the folder.
+    """
+    _need_aiida_vasp()
+    from aiida.plugins import DataFactory, GroupFactory
+
+    from aiida_mlip_al.config import ConfigError
+
+    if not any(folder.glob('*/POTCAR*')):
+        raise ConfigError(f'There is no POTCAR in {folder}: give the folder that holds folders such as `Cu/POTCAR`.')
+    DataFactory('vasp.potcar').upload_potcar_family(folder, family, f'from {folder}', stop_if_existing=False)
+    group = GroupFactory('vasp.potcar').collection.get(label=family)
+    return sorted(node.symbol for node in group.nodes)
+
+
+def _need_aiida_vasp() -> None:
+    from importlib.util import find_spec
+
+    from aiida_mlip_al.config import ConfigError
+
+    if find_spec('aiida_vasp') is None:
+        raise ConfigError('For VASP, aiida-vasp is needed: install `aiida-mlip-al[vasp]`.')
+
+
 def daemon_is_running() -> bool:
     """Whether the daemon lives: one that was killed leaves its pid file, which is all that AiiDA's own answer looks at."""
     import psutil

@@ -90,25 +90,53 @@ def setup_computer(config: Path) -> None:
 
 @setup.command('codes')
 @click.argument('computer')
-@click.option(
-    '--python', 'executable', required=True, help='The Python there that has ase, and mace-torch or the calculator.'
-)
-@click.option('--label', default='python', show_default=True, help='Name of the code.')
+@click.option('--python', 'python', help='The Python there that has ase, and mace-torch or the calculator.')
+@click.option('--label', default='python', show_default=True, help='Name of the code of that Python.')
 @click.option(
     '--device', type=click.Choice(['cpu', 'cuda']), default='cpu', show_default=True, help='Where torch computes.'
 )
+@click.option('--vasp', multiple=True, help='A VASP there, such as /opt/vasp/bin/vasp_std; may be given several times.')
+@click.option('--mpi/--no-mpi', default=True, show_default=True, help='Whether VASP is started with mpirun.')
+@click.option(
+    '--potcars',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help='Folder on this machine with POTCARs, as SYMBOL/POTCAR, to make a family of.',
+)
+@click.option('--family', help='Name of that family.')
 @with_profile
-def setup_codes(computer: str, executable: str, label: str, device: str) -> None:
-    """Create the code that runs labels, training and MD on COMPUTER: a Python."""
+def setup_codes(
+    computer: str,
+    python: str | None,
+    label: str,
+    device: str,
+    vasp: tuple[str, ...],
+    mpi: bool,
+    potcars: Path | None,
+    family: str | None,
+) -> None:
+    """Create the codes on COMPUTER: a Python that runs labels, training and MD; VASP, and its potentials."""
     from aiida import orm
 
-    from .profile import ensure_python_code
+    from .profile import ensure_python_code, ensure_vasp_code, upload_potcars
 
-    if not Path(executable).is_absolute():
-        raise click.ClickException(f'`{executable}` must be an absolute path on the computer.')
-    code = ensure_python_code(told(orm.load_computer)(computer), executable, label)
-    code.base.extras.set('device', device)
-    click.echo(f'code {code.full_label} is {executable}, on {device}; check it with `aiida-mlip-al setup check`')
+    if python is None and not vasp and potcars is None:
+        raise click.ClickException('Give at least one of --python, --vasp and --potcars.')
+    if (potcars is None) != (family is None):
+        raise click.ClickException('Give --potcars and --family together.')
+    for executable in filter(None, (python, *vasp)):
+        if not Path(executable).is_absolute():
+            raise click.ClickException(f'`{executable}` must be an absolute path on the computer.')
+    place = told(orm.load_computer)(computer)
+    if python is not None:
+        code = ensure_python_code(place, python, label)
+        code.base.extras.set('device', device)
+        click.echo(f'code {code.full_label} is {python}, on {device}; check it with `aiida-mlip-al setup check`')
+    for executable in vasp:
+        code = told(ensure_vasp_code)(place, executable, mpi)
+        click.echo(f'code {code.full_label} is {executable}{", with mpirun" if mpi else ""}')
+    if potcars is not None and family is not None:
+        symbols = told(upload_potcars)(potcars, family)
+        click.echo(f'family {family}: {len(symbols)} POTCARs ({", ".join(symbols[:12])}{" …" if len(symbols) > 12 else ""})')
 
 
 @setup.command('check')
@@ -116,7 +144,7 @@ def setup_codes(computer: str, executable: str, label: str, device: str) -> None
 @click.option('--timeout', default=300, show_default=True, help='Seconds to wait for each job.')
 @with_profile
 def setup_check(codes: tuple[str, ...], timeout: int) -> None:
-    """Run a small job with each code (default: all) through its scheduler and print what it found."""
+    """Run a small job with each Python (default: all) through its scheduler and print what it found."""
     from aiida import orm
     from rich.console import Console
     from rich.table import Table
@@ -126,9 +154,11 @@ def setup_check(codes: tuple[str, ...], timeout: int) -> None:
     from .launch import submit
 
     console = Console(highlight=False)
-    chosen = [told(orm.load_code)(code) for code in codes] or orm.QueryBuilder().append(orm.InstalledCode).all(
-        flat=True
-    )
+    chosen = [told(orm.load_code)(code) for code in codes] or [
+        code
+        for code in orm.QueryBuilder().append(orm.InstalledCode).all(flat=True)
+        if code.default_calc_job_plugin is None
+    ]
     if not chosen:
         raise click.ClickException('There is no code: create one with `aiida-mlip-al setup codes`.')
     options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'max_wallclock_seconds': 300}

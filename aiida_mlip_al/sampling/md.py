@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from aiida_mlip_al.sampling.base import stream_seed
-from aiida_mlip_al.sampling.walkers import Dynamics
+from aiida_mlip_al.sampling.base import Positive, stream_seed
+from aiida_mlip_al.sampling.walkers import Dynamics, Ends
 
 
 class MdStep(Dynamics):
@@ -24,6 +24,14 @@ class MdStep(Dynamics):
         description="ASE calculator as 'module:name'; left out, the engine that makes the labels",
     )
     arguments: dict[str, Any] | None = Field(default=None, description='keyword arguments of the calculator')
+    vasp: str | None = Field(
+        default=None,
+        min_length=1,
+        description='a level of theory of VASP by its name; each walker is then a run of VASP',
+    )
+    temperature_ramp: Annotated[list[Positive], Ends] | None = Field(
+        default=None, description='K after the equilibration and at the end; replaces temperature'
+    )
     frames: int | None = Field(default=None, ge=1, description='keep at most so many frames, evenly spread over all')
 
     @model_validator(mode='after')
@@ -36,11 +44,26 @@ class MdStep(Dynamics):
             )
         if self.arguments is not None and self.calculator is None:
             raise ValueError("'arguments' need a 'calculator'")
+        if self.vasp is not None:
+            self._check_vasp()
         return self
+
+    def _check_vasp(self) -> None:
+        if self.calculator is not None:
+            raise ValueError("give 'calculator' or 'vasp', not both")
+        if self.thermostat != 'langevin':
+            raise ValueError("with 'vasp' the thermostat is 'langevin'")
+        if self.barostat_mask == 'isotropic':
+            raise ValueError("with 'vasp', 'barostat_mask' is three booleans: VASP changes the shape of the cell too")
+
+    @property
+    def conditions(self) -> list[float | list[float]]:
+        """Every temperature, K, or the one ramp."""
+        return [self.temperature_ramp] if self.temperature_ramp is not None else [*self.temperatures]
 
     def walkers(self, incoming: int) -> int:
         """Return how many trajectories start from so many structures."""
-        return incoming * len(self.temperatures) * len(self.pressures) * self.walkers_per_structure
+        return incoming * len(self.conditions) * len(self.pressures) * self.walkers_per_structure
 
     def expected_frames(self, incoming: int) -> int:
         """Return how many frames the step makes of so many structures."""
@@ -52,7 +75,7 @@ class Walker(TypedDict):
     """One trajectory to run: start structure, conditions and seed of its velocities and thermostat."""
 
     structure: int
-    temperature_K: float
+    temperature_K: float | list[float]
     pressure_GPa: float | None
     seed: int
 
@@ -73,7 +96,7 @@ def md_walkers(parameters: MdStep, n_structures: int, seed: int) -> list[Walker]
             'seed': stream_seed(seed, 'md', structure, i, j, walker),
         }
         for structure in range(n_structures)
-        for i, temperature in enumerate(parameters.temperatures)
+        for i, temperature in enumerate(parameters.conditions)
         for j, pressure in enumerate(parameters.pressures)
         for walker in range(parameters.walkers_per_structure)
     ]

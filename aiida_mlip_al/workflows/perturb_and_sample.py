@@ -17,7 +17,7 @@ from aiida_mlip_al.sampling import SEEDERS, job_positions, parse_steps, validate
 from aiida_mlip_al.selection.splits import validate_split
 
 from .label import LabelWorkChain
-from .seed_stages import SEED_STAGES, reason
+from .seed_stages import reason, stage_of, vasp_level_of
 from .submit_once import SubmitOnce
 
 
@@ -40,6 +40,18 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         steps = parse_steps(chain.get_list())
         for position in job_positions(chain.get_list()):
             step, parameters = steps[position]
+            level = vasp_level_of(chain.get_list()[position])
+            if level is not None:
+                known = sorted(inputs.get('vasp', {}))
+                if level not in known:
+                    given = f'there is {", ".join(f"`{name}`" for name in known)}' if known else 'there is none'
+                    return (
+                        f'chain `{name}`, step `{step}`: there is no level of theory of VASP named `{level}` ({given}).'
+                    )
+                missing = sorted({'code', 'theory'} - set(inputs['vasp'][level]))
+                if missing:
+                    return f'The level of theory `{level}` has no `{missing[0]}`: give `vasp.{level}.{missing[0]}`.'
+                continue
             if 'ase' not in inputs or 'code' not in inputs['ase']:
                 return f'chain `{name}` has the step `{step}`: give the code that runs it as `ase.code`.'
             if parameters.calculator is None and 'calculator' not in inputs['ase']:  # type: ignore[attr-defined]
@@ -86,6 +98,14 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         spec.inputs['ase']['calculator'].required = False
         spec.inputs['ase']['calculator'].validator = lambda node, _: (
             validate_calculator(node) if node is not None else None
+        )
+        spec.input_namespace(
+            'vasp',
+            valid_type=orm.Data,
+            dynamic=True,
+            required=False,
+            help='Levels of theory of VASP by name, for `{md: {vasp: NAME}}`: each has `code`, `theory` (as '
+            '`vasp_theory.vasp_level` makes it), and if wanted `options` of the scheduler as Dict and `max_restarts`.',
         )
         spec.expose_inputs(
             LabelWorkChain,
@@ -157,10 +177,8 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
 
     def submit_stage(self, name: str, segment: orm.Dict) -> None:
         """Submit the processes of a step."""
-        stage = SEED_STAGES[stage_name(segment)]
-        engine = AttributeDict(self.exposed_inputs(MdCalculation, 'ase'))
-        # Each process has a parser of its own.
-        engine.get('metadata', {}).get('options', {}).pop('parser_name', None)
+        stage = stage_of(segment)
+        engine = self.engine_of(segment)
         labels = {}
         for part, inputs in stage.submissions(engine, segment, self.ctx.current[name]).items():
             label = self.free_label(f'{stage.name}_{name}' if part == stage.name else f'{stage.name}_{name}_{part}')
@@ -171,6 +189,16 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
             self.to_context(**{label: node})
         self.ctx.running[name] = labels
 
+    def engine_of(self, segment: orm.Dict) -> AttributeDict:
+        """Return how a step with jobs runs."""
+        level = vasp_level_of(segment.get_dict())
+        if level is not None:
+            return AttributeDict(self.inputs.vasp[level])
+        engine = AttributeDict(self.exposed_inputs(MdCalculation, 'ase'))
+        # Each process has a parser of its own.
+        engine.get('metadata', {}).get('options', {}).pop('parser_name', None)
+        return engine
+
     def free_label(self, label: str) -> str:
         """Return a label for a process, numbered if the chain has had this step already."""
         names = (label, *(f'{label}_{count:02d}' for count in range(2, 100)))
@@ -180,7 +208,7 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         """Take the frames that the jobs gave."""
         for name, labels in self.ctx.running.items():
             segment = self.ctx.segments[name].pop(0)
-            outcome = SEED_STAGES[stage_name(segment)].outcome(
+            outcome = stage_of(segment).outcome(
                 {part: self.ctx[label] for part, label in labels.items()},
                 segment,
                 self.inputs.split,
@@ -226,11 +254,6 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         node = self.ctx.label
         self.out_many(self.exposed_outputs(node, LabelWorkChain))
         return None if node.is_finished_ok else self.exit_codes.ERROR_LABEL_FAILED.format(message=reason(node))
-
-
-def stage_name(segment: orm.Dict) -> str:
-    """Return the step that a segment with a job is."""
-    return next(name for name in segment.get_dict() if name != 'seed')
 
 
 def uses_references(segment: orm.Dict) -> bool:

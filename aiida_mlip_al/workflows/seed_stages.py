@@ -14,9 +14,16 @@ from aiida.engine import Process
 from aiida_mlip_al.calculations.md import MdCalculation
 from aiida_mlip_al.calculations.phonon_functions import phonon_frames, plan_phonons
 from aiida_mlip_al.calculations.relax import RelaxCalculation
-from aiida_mlip_al.calculations.seed_functions import plan_md, plan_relax, relaxed_frames, trajectory_frames
+from aiida_mlip_al.calculations.seed_functions import (
+    plan_md,
+    plan_relax,
+    plan_vasp_md,
+    relaxed_frames,
+    trajectory_frames,
+)
 
 from .force_constants import ForceConstantsWorkChain
+from .vasp_md import VaspMdWorkChain
 
 Structures = Mapping[str, orm.StructureData]
 
@@ -52,7 +59,7 @@ class SeedStage(ABC):
     def submissions(cls, engine: AttributeDict, segment: orm.Dict, structures: Structures) -> dict[str, dict[str, Any]]:
         """Return the inputs of every process of the step, by a name of its own.
 
-        :param engine: code, metadata, calculator and files.
+        :param engine: code, metadata, calculator and files; for a step by VASP, its level of theory.
         :param segment: the step with its parameters, and its seed.
         :param structures: what the step starts from.
         """
@@ -112,6 +119,50 @@ class MdStage(SeedStage):
             outcome.references[name] = references.get(start, structures[start])
         if not node.is_finished_ok:
             outcome.notes.append(f'MD <{node.pk}> did not come to its end: {reason(node)}')
+        return outcome
+
+
+class VaspMdStage(SeedStage):
+    """Molecular dynamics by VASP; each walker has jobs of its own."""
+
+    name = 'vasp_md'
+    process = VaspMdWorkChain
+
+    @classmethod
+    def submissions(cls, engine: AttributeDict, segment: orm.Dict, structures: Structures) -> dict[str, dict[str, Any]]:
+        """One work chain for each walker."""
+        plan = plan_vasp_md(segment, **structures)
+        shared = {**engine, 'options': engine['options'].get_dict()} if 'options' in engine else dict(engine)
+        return {
+            name: {**shared, 'structure': structures[walker['structure']], 'dynamics': plan['dynamics'][name]}
+            for name, walker in zip(sorted(plan['dynamics']), plan['walkers'].get_list(), strict=True)
+        }
+
+    @classmethod
+    def outcome(
+        cls,
+        nodes: Mapping[str, orm.ProcessNode],
+        segment: orm.Dict,
+        split: orm.Dict,
+        structures: Structures,
+        references: Structures,
+    ) -> StageOutcome:
+        """Take frames out of the trajectories that there are."""
+        trajectories = {name: node.outputs.trajectory for name, node in nodes.items() if 'trajectory' in node.outputs}
+        notes = [
+            f'VASP <{node.pk}> ({name}) did not come to its end: {reason(node)}'
+            for name, node in nodes.items()
+            if not node.is_finished_ok
+        ]
+        if not trajectories:
+            return StageOutcome(problem=f'MD by VASP left no frames: {notes[0]}')
+        walkers = next(iter(nodes.values())).inputs.dynamics.creator.outputs.walkers
+        frames = dict(trajectory_frames(segment, split, walkers, **trajectories)['frames'])
+        starts = [walker['structure'] for walker in walkers.get_list()]
+        outcome = StageOutcome(frames, notes=notes)
+        for name, frame in frames.items():
+            start = starts[frame.origin['walker']]
+            outcome.references[name] = references.get(start, structures[start])
         return outcome
 
 
@@ -184,6 +235,19 @@ class PhononStage(SeedStage):
 
 
 SEED_STAGES: dict[str, type[SeedStage]] = {stage.name: stage for stage in (MdStage, RelaxStage, PhononStage)}
+
+
+def stage_of(segment: orm.Dict) -> type[SeedStage]:
+    """Return what runs a segment that needs jobs."""
+    values = segment.get_dict()
+    if vasp_level_of(values) is not None:
+        return VaspMdStage
+    return SEED_STAGES[next(name for name in values if name != 'seed')]
+
+
+def vasp_level_of(step: Mapping[str, Any]) -> str | None:
+    """Return the name of the level of theory of VASP that a step names, if it does."""
+    return (step.get('md') or {}).get('vasp')
 
 
 def reason(node: orm.ProcessNode) -> str:

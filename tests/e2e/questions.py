@@ -38,8 +38,11 @@ def without_creator(pk: str) -> list[str]:
     given = {link.node.pk for link in run.base.links.get_incoming(link_type=LinkType.INPUT_WORK).all()}
     lost = []
     for process in run.called_descendants:
+        ours = 'mlip_al' in process.process_type
         for link in process.base.links.get_incoming(link_type=(LinkType.INPUT_CALC, LinkType.INPUT_WORK)).all():
             node = link.node
+            if (not ours and link.link_label != 'structure') or link.link_label.startswith('parameters__'):
+                continue  # what aiida-vasp makes of its own defaults, and the INCAR that it gave VASP
             plain_default = isinstance(node, (orm.Int, orm.Float, orm.Bool, orm.Dict)) and link.link_label in DEFAULTS
             if node.creator is None and node.pk not in given and not isinstance(node, orm.Code) and not plain_default:
                 lost.append(f'{process.process_label} <{process.pk}> {link.link_label} {node}')

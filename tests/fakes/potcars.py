@@ -1,7 +1,11 @@
-"""POTCARs that hold a header and no potential: enough for aiida-vasp and for the stand-in, worthless to VASP."""
+"""POTCARs that hold a header and no potential: enough for aiida-vasp and for the stand-in, worthless to VASP.
+
+``python potcars.py FOLDER Cu Na_pv`` writes some.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,3 +73,7 @@ def upload_family(folder: Path, symbols: Iterable[str], name: str = 'FAKE') -> s
 
     PotcarData.upload_potcar_family(write_potcars(folder, symbols), name, 'no potentials', stop_if_existing=False)
     return name
+
+
+if __name__ == '__main__':
+    write_potcars(Path(sys.argv[1]), sys.argv[2:])
