@@ -136,7 +136,9 @@ def setup_codes(
         click.echo(f'code {code.full_label} is {executable}{", with mpirun" if mpi else ""}')
     if potcars is not None and family is not None:
         symbols = told(upload_potcars)(potcars, family)
-        click.echo(f'family {family}: {len(symbols)} POTCARs ({", ".join(symbols[:12])}{" …" if len(symbols) > 12 else ""})')
+        click.echo(
+            f'family {family}: {len(symbols)} POTCARs ({", ".join(symbols[:12])}{" …" if len(symbols) > 12 else ""})'
+        )
 
 
 @setup.command('check')

@@ -16,11 +16,13 @@ from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopP
 from .errors import sentence
 from .section import Section
 from .shell import ShellLabels
-from .vasp import VaspLabels
+from .vasp import VaspLabels, VaspLevel
 
 STAGES = ('seed', 'label', 'train', 'explore', 'evaluate')
 Chains = dict[str, list[dict[str, Any]]]
 LABEL_ENGINES = ('ase', 'shell', 'vasp')
+# The name of the level of theory of the labels, for steps that VASP runs at it.
+LABEL_LEVEL = 'label'
 IMPORT_PATH = r'^[\w.]+:[\w.]+$'
 
 
@@ -48,12 +50,21 @@ class AseLabels(Section):
 class NamedCalculator(Section):
     """A calculator with a name, for `labels` or for the steps of `seed`: one level of theory."""
 
-    calculator: str = Field(pattern=IMPORT_PATH, description='import path of an ASE calculator')
+    calculator: str | None = Field(default=None, pattern=IMPORT_PATH, description='import path of an ASE calculator')
+    vasp: VaspLevel | None = Field(default=None, description='or a level of theory of VASP, for `md`')
     arguments: dict[str, Any] = Field(default_factory=dict, description='keyword arguments of the calculator')
     files: list[str] = Field(
         default_factory=list, description='files or nodes (PK, UUID) that the calculator reads, put into the job'
     )
     theory: str | None = Field(default=None, description='name of the level of theory, for people')
+
+    @model_validator(mode='after')
+    def _one_kind(self) -> NamedCalculator:
+        if (self.calculator is None) == (self.vasp is None):
+            raise ValueError('give either `calculator`, an import path, or `vasp`')
+        if self.vasp is not None and (self.arguments or self.files or self.theory):
+            raise ValueError('`arguments`, `files` and `theory` are of ASE calculators, not of `vasp`')
+        return self
 
 
 class Labels(Section):
@@ -277,20 +288,28 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode='after')
-    def _shell_has_its_own_program(self) -> RunConfig:
-        if self.labels.shell is None:
+    def _engine_has_its_own_program(self) -> RunConfig:
+        engine = 'shell' if self.labels.shell is not None else 'vasp' if self.labels.vasp is not None else None
+        if engine is None:
             return self
         if 'label' in self.codes:
-            raise ValueError('`codes.label` is not for the engine `shell`: its program is `labels.shell.command`')
+            program = 'labels.shell.command' if engine == 'shell' else 'labels.vasp.code'
+            raise ValueError(f'`codes.label` is not for the engine `{engine}`: its program is `{program}`')
         for name, chain in {**(self.seed or {}), **(self.test or {})}.items():
             for position in job_positions(chain):
                 ((step, parameters),) = chain[position].items()
-                if not (parameters or {}).get('calculator'):
+                if not (parameters or {}).get('calculator') and not (parameters or {}).get('vasp'):
                     raise ValueError(
-                        f'chain `{name}`, step {position + 1}, `{step}`: name its `calculator`, for the engine `shell` only '
-                        'labels'
+                        f'chain `{name}`, step {position + 1}, `{step}`: name its `calculator`, for the engine `{engine}` does '
+                        'not run this step'
                     )
         return self
+
+    @property
+    def vasp_levels(self) -> dict[str, VaspLevel]:
+        """The levels of theory of VASP by name; that of the labels is `label`."""
+        named = {name: item.vasp for name, item in self.calculators.items() if item.vasp is not None}
+        return named if self.labels.vasp is None else {**named, LABEL_LEVEL: self.labels.vasp}
 
     def code(self, stage: str) -> str:
         """Return the label of a stage's code."""
@@ -322,6 +341,9 @@ def with_named_calculators(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(named, dict) or not all(isinstance(item, dict) for item in named.values()):
         return values
 
+    labels = values.get('labels')
+    labelled_by_vasp = isinstance(labels, dict) and labels.get('vasp') is not None
+
     def written_out(section: Any, keys: tuple[str, ...]) -> Any:
         name = section.get('calculator') if isinstance(section, dict) else None
         if not isinstance(name, str) or ':' in name:
@@ -331,19 +353,32 @@ def with_named_calculators(values: dict[str, Any]) -> dict[str, Any]:
                 f'There is no calculator `{name}`: give an import path such as `tblite.ase:TBLite`, or define it under '
                 '`calculators`'
             )
+        if 'vasp' in named[name]:
+            return {**{key: value for key, value in section.items() if key != 'calculator'}, 'vasp': name}
         chosen = {key: named[name][key] for key in keys if key in named[name]}
         return {**section, **chosen}
 
     def in_steps(value: Any) -> Any:
         if isinstance(value, list):
             return [in_steps(step) for step in value]
-        if isinstance(value, dict):
-            inner = {key: in_steps(item) if isinstance(item, dict | list) else item for key, item in value.items()}
-            return written_out(inner, ('calculator', 'arguments'))
-        return value
+        if not isinstance(value, dict):
+            return value
+        inner = {key: in_steps(item) if isinstance(item, dict | list) else item for key, item in value.items()}
+        for step in set(inner) & set(JOB_STEPS):
+            inner[step] = by_vasp(step, inner[step] or {})
+        return written_out(inner, ('calculator', 'arguments'))
+
+    def by_vasp(step: str, parameters: Any) -> Any:
+        """Let VASP do the MD that names no calculator, if it makes the labels."""
+        if not isinstance(parameters, dict):
+            return parameters
+        if step == 'md' and labelled_by_vasp and not {'calculator', 'vasp'} & set(parameters):
+            return {**parameters, 'vasp': LABEL_LEVEL}
+        if step != 'md' and 'vasp' in parameters:
+            raise ValueError(f'The step `{step}` cannot be done by VASP: name an ASE calculator.')
+        return parameters
 
     resolved = {**values, **{key: in_steps(values[key]) for key in ('seed', 'test') if values.get(key)}}
-    labels = values.get('labels')
     if isinstance(labels, dict) and isinstance(labels.get('ase'), dict):
         keys = ('calculator', 'arguments', 'files', 'theory')
         resolved['labels'] = {**labels, 'ase': written_out(labels['ase'], keys)}

@@ -121,10 +121,15 @@ class VaspSettings(Section):
         return retries
 
 
-class VaspLabels(VaspSettings, VaspTheory):
+class VaspLevel(VaspTheory):
+    """A level of theory and the VASP that computes it."""
+
+    code: str = Field(min_length=1, description='the code of VASP, such as `vasp_std@cluster`')
+
+
+class VaspLabels(VaspSettings, VaspLevel):
     """Labels by VASP, through aiida-vasp."""
 
-    code: str = Field(min_length=1, description='the code of VASP, such as `vasp@cluster`')
     batch_size: int = Field(
         default=1,
         ge=1,

@@ -93,6 +93,11 @@ class SubstitutionParameters(StepParameters):
         return {old: {new: 1.0} if isinstance(new, str) else dict(new) for old, new in (self.map or {}).items()}
 
     @property
+    def new_elements(self) -> set[str]:
+        """Elements that the step may bring in."""
+        return {new for fractions in self.fractions.values() for new in fractions} | set(self.concentrations or {})
+
+    @property
     def random(self) -> bool:
         """Whether two copies can differ."""
         return self.map is None or any(1.0 not in new.values() for new in self.fractions.values())

@@ -16,10 +16,12 @@ from ase.io import read
 from aiida_mlip_al.calculations.shell_input import make_input
 from aiida_mlip_al.config import ConfigError, RunConfig
 from aiida_mlip_al.config.shell import ShellLabels
-from aiida_mlip_al.config.vasp import VaspLabels
+from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
-from aiida_mlip_al.sampling import job_positions
+from aiida_mlip_al.sampling import job_positions, parse_steps
+from aiida_mlip_al.sampling.substitution import SubstitutionParameters
 
+from .seed_stages import vasp_level_of
 from .vasp_theory import vasp_inputs, vasp_level
 
 
@@ -207,12 +209,45 @@ class Inputs:
 
         :raises ConfigError: also if a POTCAR or a tag is unknown.
         """
-        job = self.job('label', load_stage_code(vasp.code, 'label'))
-        elements = {symbol for node in self.structures.values() for symbol in node.get_symbols_set()}
+        code, options = self.vasp_job(vasp, 'label')
+        return {'code': code, 'options': options, **vasp_inputs(vasp_level(vasp, self.elements), vasp)}
+
+    def vasp_job(self, vasp: VaspLevel, stage: str) -> tuple[orm.AbstractCode, dict[str, Any]]:
+        """Return VASP's code, and the scheduler options of a stage; VASP runs with MPI unless the code says otherwise."""
+        job = self.job(stage, load_stage_code(vasp.code, stage))
         options = job['metadata']['options']
         if job['code'].with_mpi is None:
             options.setdefault('withmpi', True)
-        return {'code': job['code'], 'options': options, **vasp_inputs(vasp_level(vasp, elements), vasp)}
+        return job['code'], options
+
+    def vasp_levels(self, chains: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        """Return the levels of theory of VASP that the steps of chains name.
+
+        :raises ConfigError: if there is none of a name.
+        """
+        names = {vasp_level_of(step) for chain in chains.values() for step in chain} - {None}
+        known = self.config.vasp_levels
+        levels = {}
+        for name in sorted(map(str, names)):
+            if name not in known:
+                raise ConfigError(f'There is no level of theory `{name}` of VASP: define it under `calculators`.')
+            code, options = self.vasp_job(known[name], 'seed')
+            levels[name] = {
+                'code': code,
+                'theory': orm.Dict(vasp_level(known[name], self.elements)),
+                'options': orm.Dict(options),
+            }
+        return levels
+
+    @property
+    def elements(self) -> set[str]:
+        """The elements of the structures, and those that substitutions bring in."""
+        elements = {symbol for node in self.structures.values() for symbol in node.get_symbols_set()}
+        for chain in [*(self.config.seed or {}).values(), *(self.config.test or {}).values()]:
+            for _, parameters in parse_steps(chain):
+                if isinstance(parameters, SubstitutionParameters):
+                    elements |= parameters.new_elements
+        return elements
 
     @property
     def label_files(self) -> list[str]:
@@ -246,7 +281,12 @@ class Inputs:
             'chains': {name: orm.List(list(chain)) for name, chain in chains.items()},
             'split': orm.Dict(split),
         }
-        if any(job_positions(chain) for chain in chains.values()):
+        levels = self.vasp_levels(chains)
+        if levels:
+            inputs['vasp'] = levels
+        if any(
+            vasp_level_of(chain[position]) is None for chain in chains.values() for position in job_positions(chain)
+        ):
             named = [item for calculator in self.config.calculators.values() for item in calculator.files]
             inputs['ase'] = {
                 **self.job('seed'),

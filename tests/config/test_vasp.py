@@ -62,3 +62,32 @@ def test_one_engine() -> None:
 
 def test_table_in_the_docs() -> None:
     assert DOCS.read_text() == vasp_table(), 'run `python -m aiida_mlip_al.config.vasp_table > docs/vasp_levels.md`'
+
+
+def chains(steps: list[Any], labels: dict[str, Any], **calculators: Any) -> Any:
+    return make_config({'structures': ['a.xyz'], 'seed': steps, 'labels': labels, 'calculators': calculators})
+
+
+VASP_LABELS = {'vasp': {'code': 'vasp_std@cluster'}}
+
+
+def test_md_by_vasp_at_a_level_of_its_own_or_at_that_of_the_labels() -> None:
+    cheap = {'vasp': {'code': 'vasp_gam@cluster', 'protocol': 'fast', 'kpoint_spacing': None}}
+    found = chains([{'md': {'calculator': 'cheap'}}, {'md': {'steps': 500}}], VASP_LABELS, cheap=cheap)
+    assert found.seed['seed'] == [{'md': {'vasp': 'cheap'}}, {'md': {'steps': 500, 'vasp': 'label'}}]
+    assert set(found.vasp_levels) == {'cheap', 'label'}
+    assert found.vasp_levels['cheap'].incar == vasp_values('fast')['incar']
+    assert found.vasp_levels['cheap'].kpoint_spacing is None
+
+
+@pytest.mark.parametrize(
+    ('steps', 'sentence'),
+    [
+        ([{'relax': {'calculator': 'cheap'}}], 'The step `relax` cannot be done by VASP'),
+        ([{'relax': {}}], 'name its `calculator`'),
+        ([{'md': {'calculator': 'chaep'}}], 'There is no calculator `chaep`'),
+    ],
+)
+def test_what_vasp_does_not_do(steps: list[Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        chains(steps, VASP_LABELS, cheap={'vasp': {'code': 'v@c'}})

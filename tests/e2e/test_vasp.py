@@ -23,7 +23,18 @@ def vasp(installation):
     installation.run(sys.executable, str(FAKES / 'potcars.py'), 'potcars', 'Cu')
     executable = FAKES / 'vasp_standin' / 'vasp_std'
     told = installation.cli(
-        *('setup', 'codes', 'localhost', '--vasp', str(executable), '--no-mpi', '--potcars', 'potcars', '--family', 'STAND-IN')
+        *(
+            'setup',
+            'codes',
+            'localhost',
+            '--vasp',
+            str(executable),
+            '--no-mpi',
+            '--potcars',
+            'potcars',
+            '--family',
+            'STAND-IN',
+        )
     )
     assert 'vasp_std@localhost' in told
     assert '1 POTCARs (Cu)' in told
