@@ -7,6 +7,8 @@ cd "$ROOT"
 export OMP_NUM_THREADS=1
 
 markers=(-m 'not services')
+# Two at a time; tests of one installation stay together.
+parallel=(-n 2 --dist loadgroup)
 if [ "${1:-}" = --services ]; then
     shift
     markers=()
@@ -25,4 +27,5 @@ if [ $# -eq 0 ]; then
     mypy
 fi
 say 'pytest'
-exec python -m pytest ${markers[@]+"${markers[@]}"} "$@"
+[ $# -eq 0 ] || parallel=()
+exec python -m pytest ${markers[@]+"${markers[@]}"} ${parallel[@]+"${parallel[@]}"} "$@"
