@@ -133,9 +133,12 @@ def chain_frames(chain: list[dict[str, Any]], n_structures: int) -> tuple[int, i
     """Return about how many frames a chain of seeding steps makes, its MD steps, and its jobs."""
     frames, kept, md_steps, jobs = n_structures, 0, 0, 0
     for name, parameters in parse_steps(chain):
+        walkers = parameters.walkers(frames) if isinstance(parameters, MdStep) else 1
         if isinstance(parameters, MdStep):
-            md_steps += parameters.walkers(frames) * (parameters.equilibration + parameters.steps)
-        jobs += name in JOB_STEPS
+            md_steps += walkers * (parameters.equilibration + parameters.steps)
+        # VASP runs each walker as a job of its own.
+        by_vasp = isinstance(parameters, MdStep) and parameters.vasp is not None
+        jobs += walkers if by_vasp else name in JOB_STEPS
         kept += frames if name == 'keep' else 0
         made = parameters.expected_frames(frames)
         frames = frames + made if name in SEEDERS and SEEDERS[name].appends else made

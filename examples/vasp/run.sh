@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
-# A whole run with VASP as the label engine. There is no VASP here: a stand-in takes its place, which reads and writes VASP's files
-# and computes with a toy potential (EMT). With a real VASP: your own code and POTCAR family, see README.md beside this.
+# With VASP as the label engine: a whole run, or with `aimd.yaml` seeds from ab initio MD. There is no VASP here: a stand-in takes its
+# place, see README.md.
 export EXTRAS="${EXTRAS:-xtb,vasp}"
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 folder="$ROOT/examples/vasp"
+config="$folder/${1:-copper.yaml}"
 potcars="$(mktemp -d)"
 trap 'rm -rf "$potcars"' EXIT
 
 aiida-mlip-al setup profile
 say 'the stand-in as VASP, and POTCARs without potentials'
 python "$ROOT/tests/fakes/potcars.py" "$potcars" Cu
-aiida-mlip-al -p mlip-al setup codes localhost --vasp "$ROOT/tests/fakes/vasp_standin/vasp_std" --no-mpi --potcars "$potcars" --family STAND-IN
-say 'what would be done'
-aiida-mlip-al -p mlip-al launch --dry-run "$folder/copper.yaml"
-say 'the run'
-aiida-mlip-al quickstart --config "$folder/copper.yaml" --output vasp.html
+aiida-mlip-al -p mlip-al setup codes localhost --no-mpi --vasp "$ROOT/tests/fakes/vasp_standin/vasp_std" \
+    --potcars "$potcars" --family STAND-IN
+if [ "$config" = "$folder/aimd.yaml" ]; then
+    aiida-mlip-al -p mlip-al seed "$config" --label --wait
+    aiida-mlip-al -p mlip-al dataset list
+else
+    aiida-mlip-al -p mlip-al launch --dry-run "$config"
+    aiida-mlip-al quickstart --config "$config" --output vasp.html
+fi

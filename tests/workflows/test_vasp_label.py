@@ -10,6 +10,8 @@ from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from aiida_mlip_al.data import FrameData
+
 pytestmark = pytest.mark.slow
 
 
@@ -167,3 +169,21 @@ def test_killed_batch_is_continued(standin, alloys):
     assert sorted(results['labels']) == sorted(structures)
     times = {name: [call['hash'] for call in standin.calls()].count(fingerprint(s)) for name, s in structures.items()}
     assert times == {'frame_000': 1, 'frame_001': 2, 'frame_002': 1}
+
+
+def test_wavefunctions_of_the_frame_before(standin):
+    """Within a trajectory each frame begins with the WAVECAR of the one before; a frame of another one does not."""
+    structures = {}
+    for index, parent in enumerate(['one', 'one', 'one', 'two']):
+        atoms = bulk('Cu', cubic=True)
+        atoms.rattle(0.03, seed=index)
+        frame = FrameData.from_ase(atoms, 'train', kind='md', parent_uuid=parent, walker=0, index=index)
+        structures[f'frame_{index}'] = frame.store()
+    inputs = standin.inputs(['Cu'], batch_size=4, reuse_wavefunctions=True)
+    results, node = run(structures=structures, vasp=inputs, batch_size=4)
+    assert node.exit_status == 0, node.exit_message
+    calls = sorted(standin.calls(), key=lambda call: call['nth_call'])
+    assert [call['wavecar'] for call in calls] == [False, True, True, False]
+    for name, label in results['labels'].items():
+        assert_is_emt(label, structures[name])
+    assert inputs['theory'].get_dict() == standin.inputs(['Cu'])['theory'].get_dict(), 'the same level of theory'
