@@ -15,6 +15,7 @@ from aiida_mlip_al.config.vasp import VaspSettings
 from aiida_mlip_al.data import DatasetData, LabelData
 from aiida_mlip_al.data.vasp_result import label_incar
 
+from .vasp_files import make_kpoints, write_inputs
 from .vasp_functions import problem_of, sorted_atoms
 
 STDOUT = 'vasp_output'
@@ -76,11 +77,15 @@ class VaspBatchCalculation(CalcJob):
         settings = VaspSettings(**self.inputs.settings.get_dict())
         structures = computable(self.inputs.structures, settings)
         before = neighbours(structures) if settings.reuse_wavefunctions else {}
+        level = self.inputs.theory.get_dict()
+        incar = {**label_incar(level), 'lwave': settings.reuse_wavefunctions}
         numbers = {name: f'{number:03d}' for number, name in enumerate(structures)}
         for name, structure in structures.items():
             path = Path(folder.get_abs_path(numbers[name]))
             path.mkdir()
-            self.write_inputs(path, structure, keep_wavefunctions=settings.reuse_wavefunctions)
+            grouped = orm.StructureData(ase=sorted_atoms(structure))
+            kpoints = make_kpoints(grouped, level.get('kpoint_spacing'))
+            write_inputs(path, grouped, level, incar, kpoints, self.inputs.potentials)
         code = CodeInfo()
         code.code_uuid = self.inputs.code.uuid
         code.stdout_name, code.join_files = STDOUT, True
@@ -92,36 +97,6 @@ class VaspBatchCalculation(CalcJob):
         calcinfo.retrieve_list = [RECORD, *((f'*/{name}', '.', 2) for name in ('vasprun.xml', STDOUT))]
         calcinfo.skip_submit = not structures
         return calcinfo
-
-    def write_inputs(self, path: Path, structure: orm.StructureData, keep_wavefunctions: bool) -> None:
-        """Write INCAR, POSCAR, POTCAR and KPOINTS with aiida-vasp's writers."""
-        from aiida_vasp.parsers.content_parsers.incar import IncarParser
-        from aiida_vasp.parsers.content_parsers.kpoints import KpointsParser
-        from aiida_vasp.parsers.content_parsers.poscar import PoscarParser
-        from aiida_vasp.parsers.content_parsers.potcar import MultiPotcarIo
-        from aiida_vasp.utils.ldau import get_ldau_keys
-
-        level = self.inputs.theory.get_dict()
-        grouped = orm.StructureData(ase=sorted_atoms(structure))
-        incar: dict[str, Any] = label_incar(level)
-        if keep_wavefunctions:
-            incar['lwave'] = True
-        if level.get('hubbard'):
-            incar.update(get_ldau_keys(grouped, **level['hubbard']))
-        if level.get('magnetic_moments'):
-            moments = [level['magnetic_moments'].get(site.kind_name, 0.6) for site in grouped.sites]
-            incar = {'ispin': 2, **incar, 'magmom': moments}
-        kpoints = orm.KpointsData()
-        kpoints.set_cell_from_structure(grouped)
-        if level.get('kpoint_spacing') is None:
-            kpoints.set_kpoints_mesh([1, 1, 1])
-        else:
-            kpoints.set_kpoints_mesh_from_density(level['kpoint_spacing'])
-        IncarParser(data=orm.Dict(incar), validate_tags=False).write(str(path / 'INCAR'))
-        PoscarParser(data=grouped, precision=10).write(str(path / 'POSCAR'))
-        KpointsParser(data=kpoints).write(str(path / 'KPOINTS'))
-        potentials = {kind: self.inputs.potentials[kind] for kind in grouped.get_kind_names()}
-        MultiPotcarIo.from_structure(grouped, potentials).write(str(path / 'POTCAR'))
 
 
 def computable(structures: Any, settings: VaspSettings) -> dict[str, orm.StructureData]:

@@ -17,6 +17,8 @@ from aiida_mlip_al.config.errors import sentence
 from aiida_mlip_al.data.vasp_md import VaspDynamics, iconst, md_incar
 from aiida_mlip_al.data.vasp_result import species_order
 
+from .vasp_files import make_kpoints, write_inputs
+
 STDOUT = 'vasp_output'
 
 
@@ -78,7 +80,9 @@ class VaspMdCalculation(CalcJob):
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write VASP's input files."""
         path = Path(folder.get_abs_path('.'))
-        write_inputs(path, self.inputs, self.incar())
+        inputs = self.inputs
+        level = inputs.theory.get_dict()
+        write_inputs(path, inputs.structure, level, self.incar(), inputs.kpoints, inputs.potentials)
         constraints = iconst(self.dynamics, self.inputs.structure.get_ase())
         if constraints:
             (path / 'ICONST').write_text(constraints)
@@ -105,30 +109,6 @@ class VaspMdCalculation(CalcJob):
         return {**self.inputs.theory['incar'], **tags}
 
 
-def write_inputs(path: Path, inputs: Any, incar: dict[str, Any]) -> None:
-    """Write INCAR, POSCAR, POTCAR and KPOINTS with aiida-vasp's writers.
-
-    :param inputs: ``structure``, ``theory``, ``kpoints`` and ``potentials``.
-    :param incar: without moments and Hubbard's U.
-    """
-    from aiida_vasp.parsers.content_parsers.incar import IncarParser
-    from aiida_vasp.parsers.content_parsers.kpoints import KpointsParser
-    from aiida_vasp.parsers.content_parsers.poscar import PoscarParser
-    from aiida_vasp.parsers.content_parsers.potcar import MultiPotcarIo
-    from aiida_vasp.utils.ldau import get_ldau_keys
-
-    structure, level = inputs.structure, inputs.theory.get_dict()
-    if level.get('hubbard'):
-        incar = {**incar, **get_ldau_keys(structure, **level['hubbard'])}
-    if level.get('magnetic_moments'):
-        moments = [level['magnetic_moments'].get(site.kind_name, 0.6) for site in structure.sites]
-        incar = {'ispin': 2, **incar, 'magmom': moments}
-    IncarParser(data=orm.Dict(incar), validate_tags=False).write(str(path / 'INCAR'))
-    PoscarParser(data=structure, precision=12).write(str(path / 'POSCAR'))
-    KpointsParser(data=inputs.kpoints).write(str(path / 'KPOINTS'))
-    MultiPotcarIo.from_structure(structure, dict(inputs.potentials)).write(str(path / 'POTCAR'))
-
-
 def append_velocities(poscar: Path, velocities: Any) -> None:
     """Add velocities (n, 3) in Å/fs to a POSCAR."""
     rows = ''.join(' '.join(f'{value:20.12E}' for value in row) + '\n' for row in velocities)
@@ -142,14 +122,7 @@ def kpoints_of(structure: orm.StructureData, theory: orm.Dict) -> orm.KpointsDat
     :param structure: whose cell counts.
     :param theory: ``kpoint_spacing`` in 1/Å, with 2π; without it, one k-point.
     """
-    kpoints = orm.KpointsData()
-    kpoints.set_cell_from_structure(structure)
-    spacing = theory.get_dict().get('kpoint_spacing')
-    if spacing is None:
-        kpoints.set_kpoints_mesh([1, 1, 1])
-    else:
-        kpoints.set_kpoints_mesh_from_density(spacing)
-    return kpoints
+    return make_kpoints(structure, theory.get_dict().get('kpoint_spacing'))
 
 
 @calcfunction

@@ -58,8 +58,9 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
 
 def vasp_table(inputs: dict[str, Any]) -> Any:
     """Return the table of what VASP will be given: the POTCARs, and the mesh of k-points of each structure."""
-    from aiida import orm
     from rich.table import Table
+
+    from aiida_mlip_al.calculations.vasp_files import make_kpoints
 
     level = inputs['label']['vasp']['theory'].get_dict()
     table = Table(title='VASP', title_justify='left', box=None, padding=(0, 2), show_header=False)
@@ -67,12 +68,7 @@ def vasp_table(inputs: dict[str, Any]) -> Any:
     for element, node in inputs['label']['vasp']['potentials'].items():
         table.add_row(f'POTCAR of {element}', f'{level["potential_family"]}: {node.title}')
     for name, structure in inputs['structures'].items():
-        kpoints = orm.KpointsData()
-        kpoints.set_cell_from_structure(structure)
-        if level.get('kpoint_spacing') is None:
-            kpoints.set_kpoints_mesh([1, 1, 1])
-        else:
-            kpoints.set_kpoints_mesh_from_density(level['kpoint_spacing'])
+        kpoints = make_kpoints(structure, level.get('kpoint_spacing'))
         mesh = ' x '.join(str(number) for number in kpoints.get_kpoints_mesh()[0])
         table.add_row(f'k-points of {name}', f'{mesh} ({structure.get_formula()})')
     return table
