@@ -7,8 +7,8 @@ cd "$ROOT"
 export OMP_NUM_THREADS=1
 
 markers=(-m 'not services')
-# Two at a time; tests of one installation stay together.
-parallel=(-n 2 --dist loadgroup)
+# Two files at a time.
+parallel=(-n 2 --dist loadfile)
 if [ "${1:-}" = --services ]; then
     shift
     markers=()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase.io import read
 
-pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group('e2e'), pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_setup_check_runs_a_job_with_every_code(installation):

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group('e2e'), pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def daemon_processes(folder: Path) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from ase.io import write
 HERE = Path(__file__).parent
 FAKES = HERE.parent / 'fakes'
 
-pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group('e2e'), pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
