@@ -64,11 +64,22 @@ class VaspTheory(Section):
     )
     magnetic_moments: dict[str, float] = Field(
         default_factory=dict,
-        description='initial moment of each element in μB, others 0.6; left out: MAGMOM is not given',
+        description='initial moment of each element in μB, others 0.6, with ISPIN = 2; left out: no spin',
     )
     hubbard: dict[str, Any] = Field(
         default_factory=dict, description='`mapping: {Fe: [d, 4.0]}` (U in eV), and `utype`, as in aiida-vasp'
     )
+
+    @model_validator(mode='before')
+    @classmethod
+    def _moments_need_spin(cls, values: Any) -> Any:
+        if (
+            not isinstance(values, dict)
+            or not values.get('magnetic_moments')
+            or not isinstance(values.get('incar'), dict)
+        ):
+            return values
+        return {**values, 'incar': {**values['incar'], 'ispin': 2}}
 
     @field_validator('incar')
     @classmethod

@@ -36,7 +36,7 @@ def vasp_table() -> str:
     lines = [
         '# Levels of theory by VASP',
         '',
-        'Dispersion is off: `incar: {ivdw: 12}` adds D3(BJ). Magnetic systems: `magnetic_moments` and `incar: {ispin: 2}`.',
+        'Dispersion is off: `incar: {ivdw: 12}` adds D3(BJ). Magnetic systems: `magnetic_moments`.',
         'Every tag can be changed or taken out (`null`) under `incar`.',
         '',
         f'| | meaning | {" | ".join(names)} |',

@@ -29,6 +29,11 @@ def test_level_of_the_protocol_with_what_differs() -> None:
     assert vasp.batch_size == 1
 
 
+def test_moments_bring_spin() -> None:
+    assert config().incar['ispin'] == 1
+    assert config(magnetic_moments={'Fe': 2.5}).incar['ispin'] == 2
+
+
 def test_each_run_protocol_has_a_level() -> None:
     assert vasp_protocol_names() == ['fast', 'balanced', 'stringent']
     assert config('quickstart').incar == vasp_values('fast')['incar']
