@@ -83,15 +83,15 @@ def submit(process: Any, inputs: dict[str, Any], cache: bool = False) -> Any:
 
 
 def enable_cache() -> None:
-    """Turn caching on for this package's calculations, in the profile, so that the daemon sees it too."""
+    """Turn caching on for this package's calculations and VASP's, in the profile, so that the daemon sees it too."""
     from aiida.engine.daemon.client import get_daemon_client
     from aiida.manage.configuration import get_config, get_profile
 
     config, profile = get_config(), get_profile()
     assert profile is not None
-    pattern = 'aiida.calculations:mlip_al.*'
     enabled = list(config.get_option('caching.enabled_for', scope=profile.name) or [])
-    if pattern not in enabled:
-        config.set_option('caching.enabled_for', [*enabled, pattern], scope=profile.name)
+    patterns = dict.fromkeys([*enabled, 'aiida.calculations:mlip_al.*', 'aiida.calculations:vasp.vasp'])
+    if len(patterns) > len(enabled):
+        config.set_option('caching.enabled_for', list(patterns), scope=profile.name)
         config.store()
         get_daemon_client().restart_daemon()

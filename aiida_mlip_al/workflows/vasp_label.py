@@ -64,11 +64,7 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
             help='`max_force` (eV/Å), `min_distance_fraction`, `periodic`, `reuse_wavefunctions`, as in an input file.',
         )
         spec.input_namespace(
-            'potentials',
-            valid_type=orm.Data,
-            dynamic=True,
-            required=False,
-            help='The POTCAR of each element, for batches.',
+            'potentials', valid_type=orm.Data, dynamic=True, help='The POTCAR of each element, for batches.'
         )
         spec.input('options', valid_type=dict, non_db=True, default=dict, help='Scheduler options of the jobs.')
         spec.outline(
