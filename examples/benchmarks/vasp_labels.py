@@ -67,7 +67,7 @@ def plain(count: int) -> float:
         with tempfile.TemporaryDirectory() as folder:
             for name in ('INCAR', 'POSCAR', 'KPOINTS'):
                 (Path(folder) / name).write_text(job.base.repository.get_object_content(name))
-            (Path(folder) / 'POTCAR').write_text(job.inputs.potential.Cu.get_content())
+            (Path(folder) / 'POTCAR').write_bytes(job.inputs.potential.Cu.get_content())
             subprocess.run([code], cwd=folder, check=True, capture_output=True)
     return time.monotonic() - began
 

