@@ -71,13 +71,15 @@ def collect_labels(**inputs: Any) -> dict[str, orm.Data]:
     for report in reports:
         reasons.update(report['reasons'])
     total = {key: sum(report[key] for report in reports) for key in ('n_labelled', 'n_rejected', 'wall_s', 'core_s')}
+    # A batch without a label may not know the version of its program.
+    told = next((report for report in reports if report['n_labelled']), reports[0])
     summary = {
         **total,
         'n_structures': total['n_labelled'] + total['n_rejected'],
         'reasons': dict(reasons),
         'rejected': [item for report in reports for item in report['rejected']],
-        'theory': reports[0]['theory'],
-        'theory_hash': reports[0]['theory_hash'],
+        'theory': told['theory'],
+        'theory_hash': told['theory_hash'],
     }
     changed = {name: tags for report in reports for name, tags in report.get('changed', {}).items()}
     if changed:

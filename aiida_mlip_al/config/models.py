@@ -305,6 +305,14 @@ class RunConfig(Section):
                     )
         return self
 
+    @model_validator(mode='after')
+    def _level_of_the_labels_keeps_its_name(self) -> RunConfig:
+        if self.labels.vasp is not None and LABEL_LEVEL in self.calculators:
+            raise ValueError(
+                f'the calculator `{LABEL_LEVEL}` needs another name: this one is of the level of the labels'
+            )
+        return self
+
     @property
     def vasp_levels(self) -> dict[str, VaspLevel]:
         """The levels of theory of VASP by name; that of the labels is `label`."""

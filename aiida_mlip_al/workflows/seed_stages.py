@@ -112,11 +112,7 @@ class MdStage(SeedStage):
             return StageOutcome(problem=f'MD <{node.pk}> left no frames: {reason(node)}')
         trajectories = dict(node.outputs.trajectories.items())
         frames = dict(trajectory_frames(segment, split, node.inputs.walkers, **trajectories)['frames'])
-        starts = [walker['structure'] for walker in node.inputs.walkers.get_list()]
-        outcome = StageOutcome(frames)
-        for name, frame in frames.items():
-            start = starts[frame.origin['walker']]
-            outcome.references[name] = references.get(start, structures[start])
+        outcome = StageOutcome(frames, starts_of(frames, node.inputs.walkers, structures, references))
         if not node.is_finished_ok:
             outcome.notes.append(f'MD <{node.pk}> did not come to its end: {reason(node)}')
         return outcome
@@ -158,12 +154,7 @@ class VaspMdStage(SeedStage):
             return StageOutcome(problem=f'MD by VASP left no frames: {notes[0]}')
         walkers = next(iter(nodes.values())).inputs.dynamics.creator.outputs.walkers
         frames = dict(trajectory_frames(segment, split, walkers, **trajectories)['frames'])
-        starts = [walker['structure'] for walker in walkers.get_list()]
-        outcome = StageOutcome(frames, notes=notes)
-        for name, frame in frames.items():
-            start = starts[frame.origin['walker']]
-            outcome.references[name] = references.get(start, structures[start])
-        return outcome
+        return StageOutcome(frames, starts_of(frames, walkers, structures, references), notes)
 
 
 class RelaxStage(SeedStage):
@@ -235,6 +226,15 @@ class PhononStage(SeedStage):
 
 
 SEED_STAGES: dict[str, type[SeedStage]] = {stage.name: stage for stage in (MdStage, RelaxStage, PhononStage)}
+
+
+def starts_of(
+    frames: Structures, walkers: orm.List, structures: Structures, references: Structures
+) -> dict[str, orm.StructureData]:
+    """Return for each frame of an MD where its walker started, or what that start derives from."""
+    starts = [walker['structure'] for walker in walkers.get_list()]
+    begun = {name: starts[frame.origin['walker']] for name, frame in frames.items()}
+    return {name: references.get(start, structures[start]) for name, start in begun.items()}
 
 
 def stage_of(segment: orm.Dict) -> type[SeedStage]:

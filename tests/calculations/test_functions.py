@@ -79,6 +79,16 @@ def select(explored: dict[str, Any], seed: int = 1, **changes: Any) -> dict[str,
     return functions.select_frames(orm.Dict({**SETTINGS, **changes}), orm.Int(seed), **explored, **further)
 
 
+def test_report_of_batches_has_the_theory_of_those_with_labels() -> None:
+    """A batch in which everything failed does not know its program's version, and so has another fingerprint."""
+    common = {'n_rejected': 1, 'wall_s': 1.0, 'core_s': 2.0, 'reasons': {}, 'rejected': []}
+    failed = orm.Dict({**common, 'n_labelled': 0, 'theory': 'PBE', 'theory_hash': 'none'})
+    good = orm.Dict({**common, 'n_labelled': 2, 'theory': 'PBE', 'theory_hash': 'version 6'})
+    report = functions.collect_labels(reports={'batch_000': failed, 'batch_001': good})['report'].get_dict()
+    assert report['theory_hash'] == 'version 6'
+    assert (report['n_labelled'], report['n_rejected'], report['core_s']) == (2, 2, 4.0)
+
+
 class TestSeedFrames:
     CHAIN = [{'rattle': {'copies': 4, 'stdev': 0.05}}]
 

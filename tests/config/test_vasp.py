@@ -96,3 +96,8 @@ def test_md_by_vasp_at_a_level_of_its_own_or_at_that_of_the_labels() -> None:
 def test_what_vasp_does_not_do(steps: list[Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         chains(steps, VASP_LABELS, cheap={'vasp': {'code': 'v@c'}})
+
+
+def test_name_of_the_labels_own_level_is_taken() -> None:
+    with pytest.raises(ConfigError, match='the calculator `label` needs another name'):
+        chains([{'md': {}}], VASP_LABELS, label={'vasp': {'code': 'v@c'}})
