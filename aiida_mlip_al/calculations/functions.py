@@ -13,7 +13,7 @@ from ase import Atoms
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
-from aiida_mlip_al.sampling.walkers import DynamicsSettings, dynamics_of, spread_walkers
+from aiida_mlip_al.sampling.walkers import AseExploreSettings, dynamics_of, spread_walkers
 from aiida_mlip_al.selection.calibration import conformal_lower_level
 from aiida_mlip_al.selection.convergence import IterationRow, StopCriteria, stop_reason
 from aiida_mlip_al.selection.criteria import TrustLevels
@@ -36,7 +36,7 @@ def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     :param seed: the walkers' own seeds are drawn from it.
     :param inputs: ``structures`` by name, and the loop's ``history``, so that each iteration draws other seeds.
     """
-    parsed = parse_parameters('explore', DynamicsSettings, settings.get_dict())
+    parsed = parse_parameters('explore', AseExploreSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
     walkers = spread_walkers(parsed, sorted(inputs['structures']), seed.value, len(rows))
     check = {'check_interval': parsed.check_interval, 'upper': parsed.upper, 'dtype': parsed.dtype}

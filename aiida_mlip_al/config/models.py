@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from aiida_mlip_al.sampling import SEEDERS, job_positions, validate_steps
 from aiida_mlip_al.sampling.base import Positive
 from aiida_mlip_al.sampling.steps import JOB_STEPS
-from aiida_mlip_al.sampling.walkers import DynamicsSettings
+from aiida_mlip_al.sampling.walkers import AseExploreSettings
 from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters
 
 from .errors import sentence
@@ -191,7 +191,7 @@ class Train(Section):
 class Explore(Section):
     """How new structures are looked for."""
 
-    ase: DynamicsSettings = Field(default_factory=DynamicsSettings, description='MD with ASE')
+    ase: AseExploreSettings = Field(default_factory=AseExploreSettings, description='MD with ASE')
     max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
 
 

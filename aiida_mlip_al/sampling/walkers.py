@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import lcm
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters, stream_seed
 
@@ -62,8 +62,50 @@ class Dynamics(StepParameters):
         return as_list(self.pressure)
 
 
-class DynamicsSettings(Dynamics):
-    """An exploration: dynamics, walkers, and how the committee watches itself."""
+class DistanceLimit(StepParameters):
+    """Two atoms that must stay within limits, such as those of a bond; the nearest image counts."""
+
+    pair: Annotated[list[NonNegativeInt], Ends] = Field(description='the two atoms, counted from 0')
+    min: float = Field(default=0.0, ge=0, description='a walker stops when they are closer, Å')
+    max: Positive | None = Field(default=None, description='a walker stops when they are farther apart, Å')
+
+    @model_validator(mode='after')
+    def _check_limits(self) -> DistanceLimit:
+        if self.pair[0] == self.pair[1]:
+            raise ValueError(f"'pair' names atom {self.pair[0]} twice")
+        if self.max is None and self.min == 0:
+            raise ValueError("a distance limit needs 'min', 'max' or both")
+        if self.max is not None and self.max <= self.min:
+            raise ValueError(f"'max' ({self.max:g}) must be above 'min' ({self.min:g})")
+        return self
+
+
+class Bias(StepParameters):
+    """A bias on collective variables that drives the walkers. Labels are of the plain energy: no bias ever is in them."""
+
+    plumed: str | None = Field(default=None, description='input file of PLUMED')
+    colvars: str | None = Field(default=None, description='input file of Colvars (engine lammps)')
+    start_iteration: int = Field(default=1, ge=1, description='iterations before this one are not biased')
+
+    @model_validator(mode='after')
+    def _one_program(self) -> Bias:
+        if (self.plumed is None) == (self.colvars is None):
+            raise ValueError("give either 'plumed' or 'colvars', an input file")
+        return self
+
+    @property
+    def program(self) -> str:
+        """The program that reads the input: plumed or colvars."""
+        return 'plumed' if self.plumed is not None else 'colvars'
+
+    @property
+    def file(self) -> str:
+        """Its input file."""
+        return str(self.plumed or self.colvars)
+
+
+class ExploreSettings(Dynamics):
+    """An exploration with any engine: dynamics, walkers, and how the committee watches itself."""
 
     temperature_ramp: Annotated[list[Positive], Ends] | None = Field(
         default=None, description='K at the start and at the end; replaces temperature'
@@ -72,14 +114,17 @@ class DynamicsSettings(Dynamics):
         default=None, description='GPa at the start and at the end; replaces pressure'
     )
     walkers: int = Field(default=1, ge=1, description='independent trajectories, spread over structures and conditions')
-    walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
     check_interval: int = Field(default=10, ge=1, description='steps between evaluations of the whole committee')
     stride: int | None = Field(default=None, ge=1, description='steps between recorded frames; default: check_interval')
     upper: Positive | None = Field(default=None, description='stop a walker above this force deviation, eV/Å')
     dtype: Literal['float32', 'float64'] = Field(default='float32', description='precision of the models')
+    distance_limits: list[DistanceLimit] = Field(
+        default_factory=list, description='pairs of atoms that must stay within limits'
+    )
+    bias: Bias | None = Field(default=None, description='a bias on collective variables')
 
     @model_validator(mode='after')
-    def _check_stride(self) -> DynamicsSettings:
+    def _check_stride(self) -> ExploreSettings:
         if self.stride is not None and self.stride % self.check_interval:
             raise ValueError(f"'stride' ({self.stride}) must be a multiple of 'check_interval' ({self.check_interval})")
         return self
@@ -88,6 +133,28 @@ class DynamicsSettings(Dynamics):
     def has_pressure(self) -> bool:
         """Whether a pressure is asked for."""
         return self.pressure is not None or self.pressure_ramp is not None
+
+    @property
+    def job_size(self) -> int:
+        """Walkers in one job."""
+        return 1
+
+
+class AseExploreSettings(ExploreSettings):
+    """An exploration with ASE."""
+
+    walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
+
+    @model_validator(mode='after')
+    def _check_bias(self) -> AseExploreSettings:
+        if self.bias is not None and self.bias.program != 'plumed':
+            raise ValueError("the engine 'ase' is biased by 'plumed'; 'colvars' is of the engine 'lammps'")
+        return self
+
+    @property
+    def job_size(self) -> int:
+        """Walkers in one job."""
+        return self.walkers_per_job
 
 
 DYNAMICS_KEYS = (
@@ -109,7 +176,7 @@ DYNAMICS_KEYS = (
 def validate_dynamics(values: dict[str, Any]) -> str | None:
     """Return one sentence on the first wrong setting, or None."""
     try:
-        parse_parameters('explore', DynamicsSettings, values)
+        parse_parameters('explore', AseExploreSettings, values)
     except ValueError as error:
         return str(error)
     return None
@@ -124,7 +191,7 @@ def dynamics_of(settings: Dynamics, stride: int) -> dict[str, Any]:
 
 
 def spread_walkers(
-    settings: DynamicsSettings, structures: Sequence[str], seed: int, *stream: int
+    settings: ExploreSettings, structures: Sequence[str], seed: int, *stream: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Spread the walkers over structures, temperatures and pressures, and over jobs.
 
@@ -150,7 +217,7 @@ def spread_walkers(
                 'seed': stream_seed(seed, 'walker', *stream, index),
             }
         )
-    size = settings.walkers_per_job
+    size = settings.job_size
     return {f'job_{start // size:02d}': walkers[start : start + size] for start in range(0, len(walkers), size)}
 
 

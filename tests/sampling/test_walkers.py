@@ -9,15 +9,15 @@ import pytest
 from aiida_mlip_al.sampling.base import parse_parameters
 from aiida_mlip_al.sampling.walkers import (
     DYNAMICS_KEYS,
-    DynamicsSettings,
+    AseExploreSettings,
     dynamics_of,
     spread_walkers,
     validate_dynamics,
 )
 
 
-def settings(**values: Any) -> DynamicsSettings:
-    return parse_parameters('explore', DynamicsSettings, values)
+def settings(**values: Any) -> AseExploreSettings:
+    return parse_parameters('explore', AseExploreSettings, values)
 
 
 def conditions(walkers: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
