@@ -26,6 +26,18 @@ def source_version() -> int:
     return zlib.crc32(json.dumps(runner_sources(), sort_keys=True).encode())
 
 
+def define_exit_codes(spec: CalcJobProcessSpec) -> None:
+    """Add what can become of any job of ours."""
+    spec.exit_code(300, 'ERROR_NO_RESULTS', message='The job left no results: {message}', invalidates_cache=True)
+    spec.exit_code(310, 'ERROR_RUNNER_FAILED', message='The runner stopped: {message}', invalidates_cache=True)
+    spec.exit_code(
+        400,
+        'ERROR_INTERRUPTED',
+        message='The job was stopped before its end (time limit, node or user); what it had finished is kept.',
+        invalidates_cache=True,
+    )
+
+
 class RunnerCalculation(CalcJob):
     """Run ``python runners/NAME.py NAME.json`` in the job's folder.
 
@@ -45,14 +57,7 @@ class RunnerCalculation(CalcJob):
         options['withmpi'].default = False
         options['environment_variables'].default = lambda: {'OMP_NUM_THREADS': '1'}
         spec.inputs['code'].help = 'A Python that has what the job needs: ASE, and mace-torch or the calculator.'
-        spec.exit_code(300, 'ERROR_NO_RESULTS', message='The job left no results: {message}', invalidates_cache=True)
-        spec.exit_code(310, 'ERROR_RUNNER_FAILED', message='The runner stopped: {message}', invalidates_cache=True)
-        spec.exit_code(
-            400,
-            'ERROR_INTERRUPTED',
-            message='The job was stopped before its end (time limit, node or user); what it had finished is kept.',
-            invalidates_cache=True,
-        )
+        define_exit_codes(spec)
 
     @abstractmethod
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:

@@ -83,7 +83,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
     batch_size, mace, explore, iterations = (
         config.labels.batch_size,
         config.train.mace,
-        config.explore.ase,
+        config.explore.settings,
         config.stop.max_iterations,
     )
     stages = []
@@ -103,7 +103,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
             f'{mace.gradient_steps} optimiser steps for each member at first{later}',
         )
     )
-    n_jobs = math.ceil(explore.walkers / explore.walkers_per_job)
+    n_jobs = math.ceil(explore.walkers / explore.job_size)
     stages.append(
         Stage('explore', f'{n_jobs} in each iteration', f'{explore.walkers} walkers of {explore.steps} MD steps')
     )

@@ -85,11 +85,14 @@ def ensure_python_code(computer: Any, executable: str | None = None, label: str 
     ).store()
 
 
-def ensure_vasp_code(computer: Any, executable: str, with_mpi: bool = True) -> Any:
-    """Return the code that is a VASP on a computer, named like its file, created if it is missing or points elsewhere."""
+def ensure_program_code(computer: Any, executable: str, plugin: str, with_mpi: bool | None = None) -> Any:
+    """Return the code that is a program on a computer, named like its file, created if it is missing or points elsewhere.
+
+    :param plugin: the calculation that runs it.
+    :param with_mpi: whether it is started with mpirun; None leaves that to the options of a job.
+    """
     from aiida import orm
 
-    _need_aiida_vasp()
     label = Path(executable).name
     builder = orm.QueryBuilder().append(orm.Computer, filters={'id': computer.pk}, tag='computer')
     builder.append(orm.InstalledCode, with_computer='computer', filters={'label': label})
@@ -99,12 +102,20 @@ def ensure_vasp_code(computer: Any, executable: str, with_mpi: bool = True) -> A
         code.label = f'{label}-{code.pk}'
     return orm.InstalledCode(
         label=label,
-        description='VASP',
         computer=computer,
         filepath_executable=executable,
-        default_calc_job_plugin='vasp.vasp',
+        default_calc_job_plugin=plugin,
         with_mpi=with_mpi,
     ).store()
+
+
+def ensure_vasp_code(computer: Any, executable: str, with_mpi: bool = True) -> Any:
+    """Return the code that is a VASP on a computer.
+
+    :raises ConfigError: if aiida-vasp is not installed.
+    """
+    _need_aiida_vasp()
+    return ensure_program_code(computer, executable, 'vasp.vasp', with_mpi)
 
 
 def upload_potcars(folder: Path, family: str) -> list[str]:

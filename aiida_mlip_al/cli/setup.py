@@ -96,6 +96,7 @@ def setup_computer(config: Path) -> None:
     '--device', type=click.Choice(['cpu', 'cuda']), default='cpu', show_default=True, help='Where torch computes.'
 )
 @click.option('--vasp', multiple=True, help='A VASP there, such as /opt/vasp/bin/vasp_std; may be given several times.')
+@click.option('--lammps', multiple=True, help='lmp-mace or a LAMMPS there, by its path; may be given several times.')
 @click.option('--mpi/--no-mpi', default=True, show_default=True, help='Whether VASP is started with mpirun.')
 @click.option(
     '--potcars',
@@ -110,20 +111,21 @@ def setup_codes(
     label: str,
     device: str,
     vasp: tuple[str, ...],
+    lammps: tuple[str, ...],
     mpi: bool,
     potcars: Path | None,
     family: str | None,
 ) -> None:
-    """Create the codes on COMPUTER: a Python that runs labels, training and MD; VASP, and its potentials."""
+    """Create the codes on COMPUTER: a Python that runs labels, training and MD; VASP, and its potentials; LAMMPS."""
     from aiida import orm
 
-    from .profile import ensure_python_code, ensure_vasp_code, upload_potcars
+    from .profile import ensure_program_code, ensure_python_code, ensure_vasp_code, upload_potcars
 
-    if python is None and not vasp and potcars is None:
-        raise click.ClickException('Give at least one of --python, --vasp and --potcars.')
+    if python is None and not vasp and not lammps and potcars is None:
+        raise click.ClickException('Give at least one of --python, --vasp, --lammps and --potcars.')
     if (potcars is None) != (family is None):
         raise click.ClickException('Give --potcars and --family together.')
-    for executable in filter(None, (python, *vasp)):
+    for executable in filter(None, (python, *vasp, *lammps)):
         if not Path(executable).is_absolute():
             raise click.ClickException(f'`{executable}` must be an absolute path on the computer.')
     place = told(orm.load_computer)(computer)
@@ -134,6 +136,9 @@ def setup_codes(
     for executable in vasp:
         code = told(ensure_vasp_code)(place, executable, mpi)
         click.echo(f'code {code.full_label} is {executable}{", with mpirun" if mpi else ""}')
+    for executable in lammps:
+        code = ensure_program_code(place, executable, 'mlip_al.lammps_explore')
+        click.echo(f'code {code.full_label} is {executable}')
     if potcars is not None and family is not None:
         symbols = told(upload_potcars)(potcars, family)
         click.echo(

@@ -39,6 +39,9 @@ def silent_values(values: dict[str, Any]) -> dict[str, Any]:
     selecting = values.get('select')
     if isinstance(selecting, dict) and selecting.get('lower') is not None and 'tolerance' not in selecting:
         protocol = merge(protocol, {'select': {'tolerance': None}})
+    exploring = values.get('explore')
+    if isinstance(exploring, dict) and 'lammps' in exploring and 'ase' not in exploring:
+        protocol = {**protocol, 'explore': {'lammps': protocol.get('explore', {}).get('ase', {})}}
     return merge(protocol, _vasp_levels(values, 'fast' if name == 'quickstart' else name))
 
 

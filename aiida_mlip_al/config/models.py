@@ -7,10 +7,11 @@ from typing import Any, Literal
 from ase.data import atomic_numbers
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import SEEDERS, job_positions, validate_steps
 from aiida_mlip_al.sampling.base import Positive
 from aiida_mlip_al.sampling.steps import JOB_STEPS
-from aiida_mlip_al.sampling.walkers import AseExploreSettings
+from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
 from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters
 
 from .errors import sentence
@@ -188,11 +189,46 @@ class Train(Section):
     max_concurrent: int = Field(default=2, ge=1, description='members that train at the same time')
 
 
+class LammpsExplore(LammpsExploreSettings):
+    """MD with LAMMPS, and the program that does it."""
+
+    code: str = Field(default='lmp-mace@localhost', description='code of lmp-mace, or of a native LAMMPS')
+    template: str | None = Field(default=None, description='file with your own input script, in Jinja')
+    max_restarts: int = Field(default=10, ge=0, description='how often a walker is continued after an interruption')
+
+    @property
+    def values(self) -> LammpsExploreSettings:
+        """The settings without the program."""
+        return LammpsExploreSettings(**self.model_dump(include=set(LammpsExploreSettings.model_fields)))
+
+
 class Explore(Section):
     """How new structures are looked for."""
 
-    ase: AseExploreSettings = Field(default_factory=AseExploreSettings, description='MD with ASE')
+    ase: AseExploreSettings | None = Field(default=None, description='MD with ASE')
+    lammps: LammpsExplore | None = Field(default=None, description='MD with LAMMPS')
     max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
+
+    @model_validator(mode='before')
+    @classmethod
+    def _ase_by_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get('ase') and not values.get('lammps'):
+            engine = 'lammps' if 'lammps' in values else 'ase'
+            return {**values, engine: values.get(engine) or {}}
+        return values
+
+    @model_validator(mode='after')
+    def _one_engine(self) -> Explore:
+        if self.ase is not None and self.lammps is not None:
+            raise ValueError('give one engine, `ase` or `lammps`; two are given')
+        return self
+
+    @property
+    def settings(self) -> ExploreSettings:
+        """The settings of the engine that is given."""
+        settings = self.ase if self.ase is not None else self.lammps
+        assert settings is not None
+        return settings
 
 
 class RunConfig(Section):
@@ -303,6 +339,12 @@ class RunConfig(Section):
                         f'chain `{name}`, step {position + 1}, `{step}`: name its `calculator`, for the engine `{engine}` does '
                         'not run this step'
                     )
+        return self
+
+    @model_validator(mode='after')
+    def _lammps_is_a_program_of_its_own(self) -> RunConfig:
+        if self.explore.lammps is not None and 'explore' in self.codes:
+            raise ValueError('`codes.explore` is not for the engine `lammps`: its program is `explore.lammps.code`')
         return self
 
     @model_validator(mode='after')

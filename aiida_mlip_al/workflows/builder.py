@@ -18,9 +18,14 @@ from aiida_mlip_al.config import ConfigError, RunConfig
 from aiida_mlip_al.config.shell import ShellLabels
 from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
+from aiida_mlip_al.lammps.box import Box
+from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
+from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import job_positions, parse_steps
 from aiida_mlip_al.sampling.substitution import SubstitutionParameters
+from aiida_mlip_al.sampling.walkers import spread_walkers
 
+from .explore_engines import conversion
 from .seed_stages import vasp_level_of
 from .vasp_theory import vasp_inputs, vasp_level
 
@@ -311,16 +316,48 @@ class Inputs:
         return inputs
 
     def explore(self) -> dict[str, Any]:
-        """Return the inputs of ExploreWorkChain, less structures, committee and seed."""
-        settings = self.config.explore.ase.model_dump(exclude_none=True)
-        upper = self.config.select.upper
-        if upper is not None:
-            settings.setdefault('upper', upper)
-        return {
-            'settings': orm.Dict(settings),
-            'ase': self.job('explore'),
-            'max_concurrent': self.config.explore.max_concurrent,
+        """Return the inputs of ExploreWorkChain, less structures, committee and seed.
+
+        :raises ConfigError: also if LAMMPS' script of a structure cannot be written.
+        """
+        explore, lammps = self.config.explore, self.config.explore.lammps
+        chosen = explore.settings if lammps is None else lammps.values
+        settings = chosen.model_dump(exclude_none=True)
+        if self.config.select.upper is not None:
+            settings.setdefault('upper', self.config.select.upper)
+        inputs: dict[str, Any] = {'settings': orm.Dict(settings), 'max_concurrent': explore.max_concurrent}
+        if chosen.bias is not None:
+            path = self.folder / chosen.bias.file
+            if not path.is_file():
+                raise ConfigError(f'There is no file {path} for the bias.')
+            inputs['bias'] = orm.SinglefileData(path.resolve(), filename=BIAS_FILES[chosen.bias.program])
+        if lammps is None:
+            return {**inputs, 'ase': self.job('explore')}
+        inputs['lammps'] = {
+            **self.job('explore', load_stage_code(lammps.code, 'explore')),
+            'max_restarts': lammps.max_restarts,
         }
+        if lammps.template is not None:
+            (inputs['lammps']['template'],) = load_files([lammps.template], self.folder).values()
+        if not lammps.in_run:
+            inputs['convert'] = {**self.job('evaluate'), **conversion(lammps.values)}
+            inputs['deviate'] = {**self.job('evaluate'), 'settings': orm.Dict({'descriptors': True})}
+        self.check_scripts(inputs)
+        return inputs
+
+    def check_scripts(self, inputs: Mapping[str, Any]) -> None:
+        """Write LAMMPS' script of every structure once.
+
+        :raises ConfigError: if one cannot be written.
+        """
+        settings = LammpsExploreSettings(**inputs['settings'].get_dict())
+        template = inputs['lammps']['template'].get_content() if 'template' in inputs['lammps'] else None
+        ((walker, *_), *_) = spread_walkers(settings, ['any'], 0).values()
+        for structure in self.structures.values():
+            try:
+                walker_script(settings, walker, Box(structure.get_ase()), 2, 'bias' in inputs, template)
+            except ValueError as error:
+                raise ConfigError(f'`explore.lammps`: {error}') from None
 
     def run(self) -> dict[str, Any]:
         """Return the inputs of ActiveLearningWorkChain."""

@@ -6,23 +6,37 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, while_
+from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida_shell import ShellJob
 
-from aiida_mlip_al.calculations.explore import ExploreCalculation
-from aiida_mlip_al.calculations.functions import plan_dynamics
+from aiida_mlip_al.calculations.deviate import DeviateCalculation
 from aiida_mlip_al.data import DeviationData, ModelData
-from aiida_mlip_al.sampling.walkers import validate_dynamics
+from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 
+from .explore_engines import EXPLORE_ENGINES, ExploreEngine
 from .label_engines import engine_given
 from .pool import Pool
 
-EXPLORE_ENGINES = {'ase': ExploreCalculation}
 
-
-def validate_settings(node: orm.Dict, _: Any = None) -> str | None:
-    """Refuse exploration settings that cannot be run."""
-    return validate_dynamics(node.get_dict())
+def validate_exploration(inputs: Any) -> str | None:
+    """Refuse settings that the engine cannot run; also for the work chain that wraps this one."""
+    wrong = engine_given(inputs, EXPLORE_ENGINES, 'explore')
+    if wrong is not None:
+        return wrong
+    engine = next(engine for name, engine in EXPLORE_ENGINES.items() if inputs.get(name))
+    try:
+        settings = engine.parse(inputs['settings'])
+    except ValueError as error:
+        return str(error)
+    if (settings.bias is not None) != ('bias' in inputs):
+        return 'Give both or neither of the settings `bias` and the file `bias`.'
+    if is_native(settings) and not (inputs.get('convert') and inputs.get('deviate')):
+        return (
+            'A native LAMMPS has one model in a format of its own: give `convert`, which makes it, and `deviate`, which '
+            'evaluates the committee after the run.'
+        )
+    return None
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -31,7 +45,12 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return 'There is no structure to start from.'
     if not inputs.get('committee'):
         return 'There is no model to explore with.'
-    return engine_given(inputs, EXPLORE_ENGINES, 'explore')
+    return validate_exploration(inputs)
+
+
+def is_native(settings: Any) -> bool:
+    """Return whether a LAMMPS explores that has one model and cannot check the deviation in the run."""
+    return isinstance(settings, LammpsExploreSettings) and not settings.in_run
 
 
 class ExploreWorkChain(Pool):
@@ -42,40 +61,92 @@ class ExploreWorkChain(Pool):
         super().define(spec)
         spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Where walkers start.')
         spec.input_namespace('committee', valid_type=ModelData, dynamic=True, help='The models; the first one drives.')
-        spec.input(
-            'settings', valid_type=orm.Dict, validator=validate_settings, help='Conditions, length, checks, limits.'
-        )
+        spec.input('settings', valid_type=orm.Dict, help='Conditions, length, checks, limits.')
         spec.input('seed', valid_type=orm.Int, help="The walkers' own seeds are drawn from it.")
         spec.input(
             'history', valid_type=orm.Dict, required=False, help='Of the loop: another iteration draws other seeds.'
         )
+        spec.input(
+            'bias', valid_type=orm.SinglefileData, required=False, help='Input file of the bias of the settings.'
+        )
         spec.input('max_concurrent', valid_type=int, non_db=True, default=2, help='Jobs in flight at the same time.')
+        for engine in EXPLORE_ENGINES.values():
+            engine.define(spec)
+        native = {'required': False, 'populate_defaults': False}
         spec.expose_inputs(
-            ExploreCalculation,
-            namespace='ase',
-            include=('code', 'metadata'),
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Explore with ASE.'},
+            ShellJob,
+            namespace='convert',
+            include=('code', 'arguments', 'filenames', 'outputs', 'metadata'),
+            namespace_options={**native, 'help': 'For a native LAMMPS: makes of `{model}` what it reads.'},
+        )
+        spec.expose_inputs(
+            DeviateCalculation,
+            namespace='deviate',
+            include=('code', 'settings', 'metadata'),
+            namespace_options={**native, 'help': 'For a native LAMMPS: evaluates the committee on its frames.'},
         )
         spec.inputs.validator = validate_inputs
         spec.outline(
             cls.plan,
+            if_(cls.should_convert)(cls.run_conversion, cls.inspect_conversion),
             while_(cls.should_run_jobs)(cls.run_jobs, cls.inspect_jobs),
+            if_(cls.should_deviate)(cls.run_deviate, cls.inspect_deviate),
             cls.results,
         )
         spec.output_namespace('trajectories', valid_type=orm.TrajectoryData, dynamic=True, help='One for each walker.')
         spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
+        spec.output_namespace('thermo', valid_type=orm.ArrayData, dynamic=True, help="LAMMPS' own columns, by job.")
         spec.output_namespace('reports', valid_type=orm.Dict, dynamic=True, help='One for each job.')
         spec.exit_code(401, 'ERROR_NO_FRAMES', message='No walker left a frame; the last job said: {message}')
+        spec.exit_code(402, 'ERROR_CONVERSION_FAILED', message='The model could not be converted for LAMMPS: {message}')
+        spec.exit_code(403, 'ERROR_DEVIATE_FAILED', message='The committee could not be evaluated: {message}')
+
+    @property
+    def engine(self) -> type[ExploreEngine]:
+        """The engine whose namespace is given."""
+        return next(engine for name, engine in EXPLORE_ENGINES.items() if name in self.inputs)
 
     def plan(self) -> None:
         """Divide the walkers over jobs and give each its condition, start and seed."""
-        history = {'history': self.inputs.history} if 'history' in self.inputs else {}
-        plan = plan_dynamics(self.inputs.settings, self.inputs.seed, structures=dict(self.inputs.structures), **history)
-        self.ctx.dynamics, self.ctx.check, self.ctx.walkers = plan['dynamics'], plan['check'], plan['walkers']
-        self.ctx.queue = sorted(plan['walkers'])
+        settings = self.engine.parse(self.inputs.settings)
+        optional: dict[str, orm.Data] = {}
+        if 'history' in self.inputs:
+            optional['history'] = self.inputs.history
+        iteration = len(self.inputs.history['rows']) + 1 if 'history' in self.inputs else 1
+        if settings.bias is not None and iteration >= settings.bias.start_iteration:
+            optional['bias'] = self.inputs.bias
+        self.ctx.plan = self.engine.plan(self.inputs, optional)
+        self.ctx.native = is_native(settings)
+        self.ctx.queue = sorted(self.ctx.plan['walkers'])
         self.ctx.running = {}
+        self.ctx.trajectories = {}
         self.ctx.n_frames = 0
         self.ctx.message = ''
+
+    def should_convert(self) -> bool:
+        """Convert a model, and evaluate the committee afterwards, if LAMMPS has one model."""
+        return bool(self.ctx.native)
+
+    def run_conversion(self) -> None:
+        """Make of the first model what LAMMPS reads."""
+        inputs = AttributeDict(self.exposed_inputs(ShellJob, 'convert'))
+        inputs.nodes = {'model': self.inputs.committee[min(self.inputs.committee)]}
+        inputs.metadata.call_link_label = 'convert'
+        node = self.submit(ShellJob, **inputs)
+        self.report(f'converting a model for LAMMPS <{node.pk}>')
+        self.to_context(conversion=node)
+
+    def inspect_conversion(self) -> ExitCode | None:
+        """Go on with the converted model."""
+        node = self.ctx.conversion
+        wanted = self.inputs.convert.outputs.get_list()
+        made = node.base.links.get_outgoing(node_class=orm.SinglefileData).all_nodes()
+        converted = next((output for output in made if output.filename in wanted), None)
+        if converted is None:
+            message = f'<{node.pk}> {node.exit_message or node.process_state}'
+            return self.exit_codes.ERROR_CONVERSION_FAILED.format(message=message)
+        self.ctx.plan['converted'] = converted
+        return None
 
     def should_run_jobs(self) -> bool:
         """Go on until every job is done."""
@@ -85,15 +156,11 @@ class ExploreWorkChain(Pool):
         """Submit the next jobs, as many as may be in flight, and wait until one has ended."""
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
             label = self.ctx.queue.pop(0)
-            walkers = self.ctx.walkers[label]
-            starts = {walker['structure'] for walker in walkers.get_list()}
-            inputs = AttributeDict(self.exposed_inputs(ExploreCalculation, 'ase'))
-            inputs.committee = dict(self.inputs.committee)
-            inputs.structures = {name: self.inputs.structures[name] for name in sorted(starts)}
-            inputs.dynamics, inputs.check, inputs.walkers = self.ctx.dynamics, self.ctx.check, walkers
+            exposed = AttributeDict(self.exposed_inputs(self.engine.job, self.engine.name))
+            inputs = self.engine.inputs(self.inputs, exposed, self.ctx.plan, label)
             inputs.metadata.call_link_label = label
-            node = self.submit(ExploreCalculation, **inputs)
-            self.report(f'exploring with {len(walkers)} walkers <{node.pk}>')
+            node = self.submit(self.engine.process, **inputs)
+            self.report(f'exploring: {label} <{node.pk}>')
             self.ctx.running[node.pk] = label
         self.wait_for_any(self.ctx.running)
 
@@ -107,10 +174,47 @@ class ExploreWorkChain(Pool):
             if 'report' in node.outputs:
                 self.ctx.n_frames += node.outputs.report['n_frames']
                 self.out(f'reports.{label}', node.outputs.report)
+            if 'thermo' in node.outputs:
+                self.out(f'thermo.{label}', node.outputs.thermo)
             for kind in ('trajectories', 'deviations'):
                 if kind in node.outputs:
                     for name, data in node.outputs[kind].items():
-                        self.out(f'{kind}.{label}_{name}', data)
+                        self.keep(kind, f'{label}_{name}', data)
+
+    def keep(self, kind: str, name: str, data: orm.Data) -> None:
+        """Attach a walker's output, unless the committee is still to be evaluated on it."""
+        if self.ctx.native:
+            self.ctx.trajectories[name] = data
+        else:
+            self.out(f'{kind}.{name}', data)
+
+    def should_deviate(self) -> bool:
+        """Evaluate the committee if the walkers did not, and there is something to evaluate."""
+        return bool(self.ctx.trajectories)
+
+    def run_deviate(self) -> None:
+        """Evaluate the committee on all walkers' frames, in one job."""
+        inputs = AttributeDict(self.exposed_inputs(DeviateCalculation, 'deviate'))
+        inputs.committee = dict(self.inputs.committee)
+        inputs.trajectories = self.ctx.trajectories
+        inputs.metadata.call_link_label = 'deviate'
+        node = self.submit(DeviateCalculation, **inputs)
+        self.report(f'evaluating the committee on {len(self.ctx.trajectories)} trajectories <{node.pk}>')
+        self.to_context(deviate=node)
+
+    def inspect_deviate(self) -> ExitCode | None:
+        """Attach deviations, and the trajectories with the committee's mean."""
+        node = self.ctx.deviate
+        for kind in ('trajectories', 'deviations'):
+            if kind in node.outputs:
+                for name, data in node.outputs[kind].items():
+                    self.out(f'{kind}.{name}', data)
+        if 'report' in node.outputs:
+            self.out('reports.deviate', node.outputs.report)
+        if not node.is_finished_ok:
+            message = f'<{node.pk}> {node.exit_message or node.process_state}'
+            return self.exit_codes.ERROR_DEVIATE_FAILED.format(message=message)
+        return None
 
     def results(self) -> ExitCode | None:
         """Say how much was seen."""

@@ -1,0 +1,110 @@
+"""DeviateCalculation: a committee on the frames of trajectories, after a run by a program that has one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from ase.io import write
+
+from aiida_mlip_al.data import DeviationData, ModelData
+
+from .base import RunnerCalculation, copy_models, device_of, model_files, validate_committee
+from .functions import frame_of
+
+
+def n_finite_frames(trajectory: orm.TrajectoryData) -> int:
+    """Return how many frames a trajectory has before the first whose positions or cell are not finite."""
+    cells = trajectory.get_cells()
+    finite = np.isfinite(trajectory.get_positions()).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2))
+    return len(finite) if finite.all() else int(np.argmin(finite))
+
+
+def validate_inputs(inputs: Any, _: Any = None) -> str | None:
+    """Refuse one model alone, elements that the models do not know, and trajectories without a frame."""
+    if 'committee' not in inputs or 'trajectories' not in inputs:
+        return None
+    committee, trajectories = inputs['committee'], inputs['trajectories']
+    if len(committee) < 2:
+        return f'A deviation needs at least two models, but `committee` has {len(committee)}.'
+    known = set(next(iter(committee.values())).elements)
+    for name, trajectory in sorted(trajectories.items()):
+        unknown = sorted(set(trajectory.symbols) - known) if known else []
+        if unknown:
+            return f'The models do not know {", ".join(unknown)} of `{name}`: train them on data with these elements.'
+    if not any(n_finite_frames(trajectory) for trajectory in trajectories.values()):
+        return 'There is no frame to evaluate: give at least one in `trajectories` with finite positions and cell.'
+    return None
+
+
+class DeviateCalculation(RunnerCalculation):
+    """The committee's deviations, mean energies and mean forces on every frame, in batched passes.
+
+    A trajectory ends before its first frame whose positions, cell or predictions are not finite.
+    """
+
+    RUNNER = 'evaluate'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        super().define(spec)
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlip_al.deviate'
+        spec.input_namespace(
+            'committee', valid_type=ModelData, dynamic=True, validator=validate_committee, help='The models, by name.'
+        )
+        spec.input_namespace(
+            'trajectories',
+            valid_type=orm.TrajectoryData,
+            dynamic=True,
+            help='One for each walker; further arrays `temperatures` and `target_temperatures` (K), attribute '
+            '`stop_reason`.',
+        )
+        spec.input(
+            'settings',
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({}),
+            help='`dtype` (float64), `batch_size` (16), `descriptors`: whether those of the frames are wanted (true).',
+        )
+        spec.inputs.validator = validate_inputs
+        spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
+        spec.output_namespace(
+            'trajectories',
+            valid_type=orm.TrajectoryData,
+            dynamic=True,
+            help="The same frames with the committee's mean `energies` (eV) and `forces` (eV/Å).",
+        )
+        spec.output('report', valid_type=orm.Dict, help='Number of frames, wall and core time.')
+
+    def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
+        """Write the frames and copy the models."""
+        for name in self.evaluated():
+            trajectory = self.inputs.trajectories[name]
+            frames = [frame_of(trajectory, row) for row in range(n_finite_frames(trajectory))]
+            with folder.open(f'{name}.xyz', 'w') as handle:
+                write(handle, frames, format='extxyz', columns=['symbols', 'positions'])
+        return copy_models(self.inputs.committee)
+
+    def job_settings(self) -> dict[str, Any]:
+        """Return the models, the trajectories and the passes."""
+        settings = self.inputs.settings.get_dict()
+        names = self.evaluated()
+        return {
+            'models': model_files(self.inputs.committee),
+            'dtype': settings.get('dtype', 'float64'),
+            'device': device_of(self.inputs.code),
+            'batch_size': settings.get('batch_size', 16),
+            'datasets': {name: f'{name}.xyz' for name in names},
+            'descriptors': names if settings.get('descriptors', True) else [],
+        }
+
+    def evaluated(self) -> list[str]:
+        """Return the names of the trajectories that have a frame to evaluate."""
+        trajectories = self.inputs.trajectories
+        return [name for name in sorted(trajectories) if n_finite_frames(trajectories[name])]
+
+    def retrieved_files(self) -> list[Any]:
+        """Return the arrays."""
+        return [('evaluation_*.npz', '.', 0)]

@@ -1,0 +1,100 @@
+"""Calcfunctions of the exploration with LAMMPS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_mlip_al.data import DeviationData
+from aiida_mlip_al.lammps.box import Box
+from aiida_mlip_al.lammps.script import FILES, walker_script
+from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+from aiida_mlip_al.sampling.base import parse_parameters
+from aiida_mlip_al.sampling.walkers import spread_walkers
+
+SCRIPT = 'walker.in'
+
+
+@calcfunction
+def plan_lammps(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any]:
+    """Give every walker its start, condition, seed, input script and data file.
+
+    :param settings: conditions, length, checks and limits.
+    :param seed: the walkers' own seeds are drawn from it.
+    :param inputs: ``structures`` and ``committee`` by name; the loop's ``history``, so that each iteration draws other seeds;
+        ``template``, the user's own script; ``bias``, the input file of a bias that acts in this iteration.
+    """
+    parsed = parse_parameters('explore', LammpsExploreSettings, settings.get_dict())
+    rows = inputs['history']['rows'] if 'history' in inputs else []
+    template = inputs['template'].get_content() if 'template' in inputs else None
+    plan: dict[str, dict[str, orm.Data]] = {'walkers': {}, 'scripts': {}, 'boxes': {}}
+    for name, (walker,) in spread_walkers(parsed, sorted(inputs['structures']), seed.value, len(rows)).items():
+        box = Box(inputs['structures'][walker['structure']].get_ase())
+        script = walker_script(parsed, walker, box, len(inputs['committee']), 'bias' in inputs, template)
+        skewed = parsed.ensemble == 'npt' and parsed.barostat_mask is None
+        skewed |= any(len(axis) == 2 for axis in parsed.strain_rate)
+        plan['walkers'][name] = orm.Dict(walker)
+        plan['scripts'][name] = orm.SinglefileData.from_string(script, filename=SCRIPT)
+        plan['boxes'][name] = orm.SinglefileData.from_string(box.data(skewed), filename=FILES['data'])
+    return plan
+
+
+@calcfunction
+def join_walker(**inputs: Any) -> dict[str, Any]:
+    """Make one walker of the parts between its interruptions.
+
+    Of a part only the steps up to the restart file count from which the next one went on.
+
+    :param inputs: ``trajectories``, ``deviations`` and ``thermo`` by part, each where there are; ``restarts``, the file that
+        a part began with, if it did not begin at the start; ``reports``.
+    """
+    parts, restarts = sorted(inputs['reports']), inputs.get('restarts', {})
+    first_steps = {part: restarts[part].base.attributes.get('step') if part in restarts else 0 for part in parts}
+    last_steps = {
+        part: min((first_steps[later] for later in parts[number + 1 :]), default=np.inf)
+        for number, part in enumerate(parts)
+    }
+    joined: dict[str, Any] = {}
+    trajectories = inputs.get('trajectories', {})
+    if trajectories:
+        joined['trajectory'] = _join_trajectories(trajectories, last_steps)
+    deviations = inputs.get('deviations', {})
+    if deviations:
+        columns = _join_arrays(deviations, last_steps, 'step')
+        last = deviations[max(deviations)].base.attributes
+        joined['deviation'] = DeviationData.from_arrays(
+            columns, **{key: last.get(key) for key in ('stopped_early', 'stop_reason')}
+        )
+    thermo = inputs.get('thermo', {})
+    if thermo:
+        node = orm.ArrayData()
+        for name, values in _join_arrays(thermo, last_steps, 'Step').items():
+            node.set_array(name, values)
+        joined['thermo'] = node
+    reports = [inputs['reports'][part].get_dict() for part in parts]
+    n_frames = joined['trajectory'].numsteps if 'trajectory' in joined else 0
+    spent = {key: sum(report[key] for report in reports) for key in ('wall_s', 'core_s')}
+    joined['report'] = orm.Dict({**reports[-1], **spent, 'n_frames': n_frames, 'n_parts': len(parts)})
+    return joined
+
+
+def _join_trajectories(parts: dict[str, orm.TrajectoryData], last_steps: dict[str, float]) -> orm.TrajectoryData:
+    arrays = _join_arrays(parts, last_steps, 'steps')
+    first, last = parts[min(parts)], parts[max(parts)]
+    trajectory = orm.TrajectoryData()
+    own = {name: arrays.pop(name, None) for name in ('steps', 'cells', 'times', 'positions', 'velocities')}
+    trajectory.set_trajectory(symbols=first.symbols, stepids=own.pop('steps'), pbc=first.pbc, **own)
+    for name, values in arrays.items():
+        trajectory.set_array(name, values)
+    trajectory.base.attributes.set('stop_reason', last.base.attributes.get('stop_reason'))
+    return trajectory
+
+
+def _join_arrays(parts: dict[str, orm.ArrayData], last_steps: dict[str, float], steps: str) -> dict[str, np.ndarray]:
+    """Return the arrays that all parts have, one after another."""
+    names = sorted(set.intersection(*(set(part.get_arraynames()) for part in parts.values())))
+    kept = {name: part.get_array(steps) <= last_steps[name] for name, part in parts.items()}
+    return {name: np.concatenate([parts[part].get_array(name)[kept[part]] for part in sorted(parts)]) for name in names}

@@ -1,0 +1,140 @@
+"""Exploration with LAMMPS through the real engine: lmp-mace, with real committees of untrained MACE models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+
+from aiida_mlip_al.data import ModelData
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def lmp_mace(aiida_code_installed):
+    """lmp-mace beside the Python that runs the tests, as a code on localhost."""
+    return aiida_code_installed(label='lmp-mace', filepath_executable=str(Path(sys.executable).with_name('lmp-mace')))
+
+
+@pytest.fixture
+def make_committee(tmp_path):
+    """Return a factory of committees as nodes, and of their calculators: ``make_committee(['Ga', 'As'], 2)``."""
+    from helpers.tiny_mace import write_committee
+    from mace.calculators import MACECalculator
+
+    def make(elements, members=2, **settings):
+        paths = write_committee(tmp_path / ''.join(elements), elements, members, **settings)
+        nodes = {
+            f'member_{index:02d}': ModelData.from_path(path, elements=sorted(elements)).store()
+            for index, path in enumerate(paths)
+        }
+        return nodes, [MACECalculator(str(path), device='cpu', default_dtype='float64') for path in paths]
+
+    return make
+
+
+def gallium_arsenide():
+    """Zincblende in a cell that is neither in LAMMPS' frame of reference nor right-handed, arsenic first."""
+    atoms = bulk('GaAs', 'zincblende', a=5.65) * (2, 1, 2)
+    atoms = atoms[[1, 0, 3, 2, 7, 6, 5, 4]]
+    atoms.rotate(35, (1, 2, 3), rotate_cell=True)
+    atoms.set_cell(atoms.cell[[1, 0, 2]])
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def ternary():
+    """Chlorine, sodium and magnesium, in an order that is that of no list, far outside of their cell."""
+    atoms = bulk('NaCl', 'rocksalt', a=5.2, cubic=True)
+    atoms.symbols[[2, 5]] = 'Mg'
+    atoms.positions += [30.0, -17.0, 4.0]
+    atoms.rattle(0.05, seed=2)
+    return atoms[[3, 6, 0, 5, 1, 2, 7, 4]]
+
+
+def slab():
+    """Two layers of gold and copper; the third direction is free and its vector is tilted."""
+    atoms = fcc111('Au', (2, 2, 2), a=4.0, vacuum=4.0)
+    atoms.symbols[[0, 5]] = 'Cu'
+    atoms.cell[2] = [3.0, 1.0, 11.0]
+    atoms.rattle(0.05, seed=3)
+    return atoms
+
+
+def water():
+    """A molecule without a cell."""
+    atoms = molecule('H2O')
+    atoms.rotate(50, (1, 1, 0))
+    return atoms
+
+
+def run(code, atoms, committee, settings, **inputs):
+    return run_get_node(
+        WorkflowFactory('mlip_al.explore'),
+        structures={'start': orm.StructureData(ase=atoms).store()},
+        committee=committee,
+        settings=orm.Dict({'walkers': 1, 'dtype': 'float64', 'timestep_fs': 1.0, **settings}),
+        **{'lammps': {'code': code}, 'seed': 5, **inputs},
+    )
+
+
+def frames_of(trajectory):
+    """Return the frames with their energies and forces."""
+    for row, step in enumerate(trajectory.get_stepids()):
+        atoms = Atoms(
+            trajectory.symbols,
+            trajectory.get_positions()[row],
+            cell=trajectory.get_cells()[row],
+            pbc=trajectory.pbc,
+        )
+        yield step, atoms, trajectory.get_array('energies')[row], trajectory.get_array('forces')[row]
+
+
+CASES = {
+    'triclinic': (gallium_arsenide, ['Ga', 'As'], {'ensemble': 'npt', 'pressure': 1.0, 'thermostat': 'nose-hoover'}),
+    'ternary': (ternary, ['Cl', 'Na', 'Mg'], {'ensemble': 'nvt', 'thermostat': 'csvr', 'wrap': True}),
+    'slab': (slab, ['Au', 'Cu'], {'ensemble': 'npt', 'pressure': 0.0, 'barostat_mask': [True, True, False]}),
+    'molecule': (water, ['O', 'H'], {'ensemble': 'nve'}),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_frames_are_of_the_structure_and_their_numbers_of_the_models(lmp_mace, make_committee, case):
+    make, elements, settings = CASES[case]
+    start = make()
+    committee, calculators = make_committee(elements)
+    results, node = run(lmp_mace, start, committee, {'steps': 12, 'check_interval': 4, 'temperature': 400, **settings})
+    assert node.exit_status == 0, node.exit_message
+    trajectory, deviation = results['trajectories']['job_00_walker_00'], results['deviations']['job_00_walker_00']
+    assert deviation.base.attributes.get('stop_reason') == 'finished'
+    np.testing.assert_array_equal(deviation.get_array('step'), [4, 8, 12])
+    np.testing.assert_allclose(trajectory.get_times(), [0.004, 0.008, 0.012])
+    assert list(trajectory.symbols) == start.get_chemical_symbols()
+    assert tuple(trajectory.pbc) == tuple(start.pbc)
+    for row, (_, atoms, energy, forces) in enumerate(frames_of(trajectory)):
+        members = [(calculator.get_potential_energy(atoms), calculator.get_forces(atoms)) for calculator in calculators]
+        assert energy == pytest.approx(np.mean([member[0] for member in members]), abs=1e-6)
+        np.testing.assert_allclose(forces, np.mean([member[1] for member in members], axis=0), atol=1e-6)
+        spread = np.linalg.norm(np.std([member[1] for member in members], axis=0), axis=1)
+        assert deviation.max_force_deviation[row] == pytest.approx(spread.max(), abs=1e-6)
+        # The atoms are those of the structure, not far from where they were, in a cell that is turned as it was.
+        moved = atoms.positions - start.positions
+        if settings.get('wrap'):
+            moved -= np.round(moved @ np.linalg.inv(atoms.cell)) @ atoms.cell
+            scaled = atoms.get_scaled_positions(wrap=False)
+            assert ((scaled > -1e-9) & (scaled < 1 + 1e-9)).all()
+        assert np.abs(moved).max() < 0.5
+        assert np.abs(atoms.cell.array - start.cell.array).max() < 0.3
+    changed = np.abs(trajectory.get_cells()[-1] - start.cell.array).max()
+    assert (changed > 1e-5) == (settings['ensemble'] == 'npt')
+    thermo = results['thermo']['job_00']
+    rows = np.isin(thermo.get_array('Step'), [4, 8, 12])
+    np.testing.assert_allclose(thermo.get_array('Temp')[rows], deviation.get_array('temperature_K'))
