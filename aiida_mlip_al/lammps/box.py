@@ -83,13 +83,11 @@ class Box:
         """
         free = ~self.atoms.pbc
         continued, before = [], self._prism.cell
-        for cell in cells:
-            cell = np.where(free[:, None], self._prism.cell, cell)
+        for cell in np.where(free[:, None], self._prism.cell, cells):
             vectors = np.round(before @ np.linalg.inv(cell))
-            if np.isfinite(vectors).all() and abs(abs(np.linalg.det(vectors)) - 1) < 1e-6:
-                cell = vectors @ cell
-            before = cell
-            continued.append(cell)
+            same_lattice = np.isfinite(vectors).all() and abs(abs(np.linalg.det(vectors)) - 1) < 1e-6
+            before = vectors @ cell if same_lattice else cell
+            continued.append(before)
         restored = self.vectors_back(np.reshape(continued, (-1, 3, 3)))
         restored[:, free] = self.atoms.cell.array[free]
         return restored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,10 +52,13 @@ class Frames:
 
     def take(self, rows: Any) -> Frames:
         """Return some of the frames."""
-        taken = {
-            name: None if value is None else value[rows] for name, value in vars(self).items() if name != 'columns'
+        values: dict[str, Any] = {
+            name: None if value is None else value[rows] for name, value in self._arrays().items()
         }
-        return replace(self, **taken, columns={name: values[rows] for name, values in self.columns.items()})
+        return Frames(**values, columns={name: column[rows] for name, column in self.columns.items()})
+
+    def _arrays(self) -> dict[str, Array | None]:
+        return {name: value for name, value in vars(self).items() if name != 'columns'}
 
 
 def walker_frames(
@@ -93,7 +96,10 @@ def walker_frames(
     positions = in_slots(dump.vectors('xu', 'yu', 'zu')[kept] if kept else np.empty((0, n_atoms, 3)))
     velocities = in_slots(dump.vectors('vx', 'vy', 'vz')[kept] if kept else np.empty((0, n_atoms, 3)))
     thermo_rows = [rows[int(step)] for step in steps]
-    energies = np.asarray(thermo['PotEng'])[thermo_rows] if kept else np.empty(0)
+    energies, temperatures = (
+        np.asarray(thermo[name])[thermo_rows] if name in thermo else np.full(len(steps), np.nan)
+        for name in ('PotEng', 'Temp')
+    )
     forces, columns = None, {}
     if checks is not None:
         found = [checks[int(step)] for step in steps]
@@ -110,7 +116,7 @@ def walker_frames(
         positions=box.positions_back(positions, dump.origins[kept], cells if settings.wrap else None),
         velocities=box.vectors_back(velocities),
         energies=energies,
-        temperatures=np.asarray(thermo['Temp'])[thermo_rows] if kept else np.empty(0),
+        temperatures=temperatures,
         target_temperatures=_targets(steps, settings, walker['temperature_K']),
         forces=forces,
         columns=columns,
@@ -131,7 +137,7 @@ def sound_frames(frames: Frames, end: End, settings: LammpsExploreSettings, box:
     finite = np.isfinite(frames.positions).all(axis=(1, 2)) & np.isfinite(frames.energies)
     finite &= np.isfinite(frames.velocities).all(axis=(1, 2)) & np.isfinite(frames.cells).all(axis=(1, 2))
     for values in frames.columns.values():
-        finite &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        finite &= np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     if not finite.all():
         first = int(np.argmin(finite))
         end = End('non_finite', f'Step {frames.steps[first]} has numbers that are not finite.')
