@@ -240,7 +240,7 @@ def _unphysical(
 ) -> list[str | None]:
     """Return why each frame of a trajectory is unphysical; those that need no label are not looked at.
 
-    A walker that was stopped for its geometry, its forces or its temperature ends in an unphysical frame.
+    A walker that was stopped for its geometry, a distance limit, its forces or its temperature ends in an unphysical frame.
     """
     start_cell = trajectory.get_cells()[0]
     reasons = [
@@ -248,7 +248,7 @@ def _unphysical(
         for row, value in enumerate(deviation.max_force_deviation)
     ]
     stop = deviation.base.attributes.get('stop_reason')
-    if reasons and stop not in ('finished', 'killed', 'upper_level'):
+    if reasons and stop not in ('finished', 'killed', 'terminated', 'timeout', 'upper_level'):
         reasons[-1] = reasons[-1] or stop
     return reasons
 

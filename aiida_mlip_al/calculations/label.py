@@ -33,7 +33,7 @@ def validate_calculator(node: orm.Dict, _: Any = None) -> str | None:
             return f'`{key}` is {value}, but must be a positive number.'
     periodic = settings.get('periodic')
     if periodic is not None and not (
-        isinstance(periodic, list) and len(periodic) == 3 and all(isinstance(axis, bool) for axis in periodic)
+        isinstance(periodic, list | tuple) and len(periodic) == 3 and all(isinstance(axis, bool) for axis in periodic)
     ):
         return f'`periodic` is {periodic}, but must be three booleans, such as [true, true, false] for a slab.'
     return None

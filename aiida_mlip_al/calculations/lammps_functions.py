@@ -16,6 +16,7 @@ from aiida_mlip_al.sampling.base import parse_parameters
 from aiida_mlip_al.sampling.walkers import spread_walkers
 
 SCRIPT = 'walker.in'
+Spans = dict[str, tuple[float, float]]
 
 
 @calcfunction
@@ -52,18 +53,18 @@ def join_walker(**inputs: Any) -> dict[str, Any]:
         a part began with, if it did not begin at the start; ``reports``.
     """
     parts, restarts = sorted(inputs['reports']), inputs.get('restarts', {})
-    first_steps = {part: restarts[part].base.attributes.get('step') if part in restarts else 0 for part in parts}
-    last_steps = {
-        part: min((first_steps[later] for later in parts[number + 1 :]), default=np.inf)
+    begins = {part: restarts[part].base.attributes.get('step') if part in restarts else -1 for part in parts}
+    spans = {
+        part: (begins[part], min((begins[later] for later in parts[number + 1 :]), default=np.inf))
         for number, part in enumerate(parts)
     }
     joined: dict[str, Any] = {}
     trajectories = inputs.get('trajectories', {})
     if trajectories:
-        joined['trajectory'] = _join_trajectories(trajectories, last_steps)
+        joined['trajectory'] = _join_trajectories(trajectories, spans)
     deviations = inputs.get('deviations', {})
     if deviations:
-        columns = _join_arrays(deviations, last_steps, 'step')
+        columns = _join_arrays(deviations, spans, 'step')
         last = deviations[max(deviations)].base.attributes
         joined['deviation'] = DeviationData.from_arrays(
             columns, **{key: last.get(key) for key in ('stopped_early', 'stop_reason')}
@@ -71,7 +72,7 @@ def join_walker(**inputs: Any) -> dict[str, Any]:
     thermo = inputs.get('thermo', {})
     if thermo:
         node = orm.ArrayData()
-        for name, values in _join_arrays(thermo, last_steps, 'Step').items():
+        for name, values in _join_arrays(thermo, spans, 'Step').items():
             node.set_array(name, values)
         joined['thermo'] = node
     reports = [inputs['reports'][part].get_dict() for part in parts]
@@ -81,8 +82,8 @@ def join_walker(**inputs: Any) -> dict[str, Any]:
     return joined
 
 
-def _join_trajectories(parts: dict[str, orm.TrajectoryData], last_steps: dict[str, float]) -> orm.TrajectoryData:
-    arrays = _join_arrays(parts, last_steps, 'steps')
+def _join_trajectories(parts: dict[str, orm.TrajectoryData], spans: Spans) -> orm.TrajectoryData:
+    arrays = _join_arrays(parts, spans, 'steps')
     first, last = parts[min(parts)], parts[max(parts)]
     trajectory = orm.TrajectoryData()
     own = {name: arrays.pop(name, None) for name in ('steps', 'cells', 'times', 'positions', 'velocities')}
@@ -93,8 +94,14 @@ def _join_trajectories(parts: dict[str, orm.TrajectoryData], last_steps: dict[st
     return trajectory
 
 
-def _join_arrays(parts: dict[str, orm.ArrayData], last_steps: dict[str, float], steps: str) -> dict[str, np.ndarray]:
-    """Return the arrays that all parts have, one after another."""
+def _join_arrays(parts: dict[str, orm.ArrayData], spans: Spans, steps: str) -> dict[str, np.ndarray]:
+    """Return the arrays that all parts have, one after another.
+
+    A part repeats the step that it begins with.
+    """
     names = sorted(set.intersection(*(set(part.get_arraynames()) for part in parts.values())))
-    kept = {name: part.get_array(steps) <= last_steps[name] for name, part in parts.items()}
+    kept = {}
+    for name, part in parts.items():
+        after, until = spans[name]
+        kept[name] = (part.get_array(steps) > after) & (part.get_array(steps) <= until)
     return {name: np.concatenate([parts[part].get_array(name)[kept[part]] for part in sorted(parts)]) for name in names}

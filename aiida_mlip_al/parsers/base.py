@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from typing import Any
 
+import numpy as np
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
+
+from aiida_mlip_al.selection.errors import Prediction
 
 
 class RunnerParser(Parser):
@@ -36,6 +41,15 @@ class RunnerParser(Parser):
         except ValueError:
             return {}
         return status if isinstance(status, dict) else {}
+
+    def read_prediction(self, name: str) -> Prediction | None:
+        """Return what a committee said on a set of frames, or None if the file is missing or cut."""
+        try:
+            content = self.retrieved.base.repository.get_object_content(f'evaluation_{name}.npz', mode='rb')
+            with np.load(io.BytesIO(content)) as arrays:
+                return Prediction.from_arrays(dict(arrays))
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
 
     def failure(self, status: dict[str, Any]) -> ExitCode | None:
         """Return why the job did not come to its end, or None if it did.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
-import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_mlip_al.data import DeviationData
 from aiida_mlip_al.data.extxyz import SPLITS
-from aiida_mlip_al.selection.errors import FrameErrors, Prediction, compare, mean_errors, parity_arrays
+from aiida_mlip_al.selection.errors import FrameErrors, compare, mean_errors, parity_arrays
 
 from .base import RunnerParser
 
@@ -32,11 +29,8 @@ class EvaluateParser(RunnerParser):
             frames = [frame for frame in dataset.iterate() if frame.info['split'] in wanted]
             if not frames:
                 continue
-            try:
-                content = self.retrieved.base.repository.get_object_content(f'evaluation_{name}.npz', mode='rb')
-                with np.load(io.BytesIO(content)) as arrays:
-                    prediction = Prediction.from_arrays(dict(arrays))
-            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            prediction = self.read_prediction(name)
+            if prediction is None:
                 return self.exit_codes.ERROR_NO_RESULTS.format(message=f'evaluation_{name}.npz is missing or cut.')
             if not prediction.is_finite():
                 return self.exit_codes.ERROR_NONFINITE_PREDICTION.format(name=name)

@@ -45,7 +45,10 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return 'There is no structure to start from.'
     if not inputs.get('committee'):
         return 'There is no model to explore with.'
-    return validate_exploration(inputs)
+    wrong = validate_exploration(inputs)
+    if wrong is None and inputs.get('convert') and len(inputs['committee']) < 2:
+        return 'There is one model: a native LAMMPS needs a committee of two or more, to say how far they differ.'
+    return wrong
 
 
 def is_native(settings: Any) -> bool:

@@ -176,13 +176,17 @@ def conversion(settings: LammpsExploreSettings) -> dict[str, orm.Data]:
     """Return what the ShellJob needs, but for code and model, to make of a model what a native LAMMPS reads.
 
     :param settings: with the pair style and the precision.
-    :raises ValueError: if we know no conversion for the pair style.
     """
-    formats = {'mliap': 'mliap', 'mace': 'libtorch'}
-    form, name = formats[settings.pair_style], NATIVE_MODELS[settings.pair_style]
-    arguments = ['-m', 'mace.cli.create_lammps_model', '{model}', f'--format={form}', f'--dtype={settings.dtype}']
+    create = ['-m', 'mace.cli.create_lammps_model', '{model}', f'--dtype={settings.dtype}']
+    extract = ['-c', 'from symmetrix.cli.extract_mace import main; main()', '--model', '{model}', '--output']
+    name = NATIVE_MODELS[settings.pair_style]
+    arguments = {
+        'mliap': [*create, '--format=mliap'],
+        'mace': [*create, '--format=libtorch'],
+        'symmetrix': [*extract, name],
+    }
     return {
-        'arguments': orm.List(arguments),
+        'arguments': orm.List(arguments[settings.pair_style]),
         'filenames': orm.Dict({'model': 'model_00.model'}),
         'outputs': orm.List([name]),
     }

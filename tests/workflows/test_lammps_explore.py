@@ -138,3 +138,115 @@ def test_frames_are_of_the_structure_and_their_numbers_of_the_models(lmp_mace, m
     thermo = results['thermo']['job_00']
     rows = np.isin(thermo.get_array('Step'), [4, 8, 12])
     np.testing.assert_allclose(thermo.get_array('Temp')[rows], deviation.get_array('temperature_K'))
+
+
+def test_atoms_that_are_exchanged_keep_the_places_of_their_elements(lmp_mace, make_committee):
+    start = bulk('Cu', cubic=True) * (2, 1, 1)
+    start.symbols[[1, 4, 6]] = 'Au'
+    start.rattle(0.05, seed=4)
+    committee, (first, second) = make_committee(['Au', 'Cu'])
+    swaps = [{'elements': ['Cu', 'Au'], 'every': 2, 'attempts': 20, 'temperature': 1e6}]
+    results, node = run(lmp_mace, start, committee, {'steps': 12, 'check_interval': 4, 'swaps': swaps})
+    assert node.exit_status == 0, node.exit_message
+    trajectory = results['trajectories']['job_00_walker_00']
+    assert list(trajectory.symbols) == start.get_chemical_symbols()
+    jumps = 0
+    for _, atoms, energy, forces in frames_of(trajectory):
+        assert energy == pytest.approx(np.mean([c.get_potential_energy(atoms) for c in (first, second)]), abs=1e-6)
+        np.testing.assert_allclose(forces, np.mean([c.get_forces(atoms) for c in (first, second)], axis=0), atol=1e-6)
+        jumps += int((np.linalg.norm(atoms.positions - start.positions, axis=1) > 1.0).sum())
+    assert jumps
+
+
+@pytest.mark.parametrize(
+    ('settings', 'reason'),
+    [
+        ({'upper': 1e-7}, 'upper_level'),
+        ({'distance_limits': [{'pair': [0, 2], 'min': 2.0}]}, 'distance_limit'),
+        ({'min_distance_fraction': 3.0}, 'too_close'),
+    ],
+)
+def test_walker_that_reaches_a_limit_ends_with_the_frame_that_did(lmp_mace, make_committee, settings, reason):
+    committee, _ = make_committee(['H', 'O'])
+    results, node = run(lmp_mace, water(), committee, {'steps': 40, 'check_interval': 4, **settings})
+    assert node.exit_status == 0, node.exit_message
+    deviation = results['deviations']['job_00_walker_00']
+    assert deviation.base.attributes.get('stop_reason') == reason
+    assert deviation.base.attributes.get('stopped_early') is True
+    assert deviation.n_frames == results['trajectories']['job_00_walker_00'].numsteps == 1
+    assert results['reports']['job_00']['ends'] == {reason: 1}
+
+
+def test_mistake_in_the_script_is_told_in_lammps_words(lmp_mace, make_committee):
+    committee, _ = make_committee(['H', 'O'])
+    _, node = run(
+        lmp_mace, water(), committee, {'steps': 8, 'check_interval': 4, 'before_run': 'fix wall all nonsense'}
+    )
+    assert node.exit_status == 401
+    assert 'nonsense' in node.exit_message
+
+
+# The program ends in the middle of a run, as if it had been killed, the first time that it gets there.
+KILLED = """fix move all nve
+if "${continued} == 0" then "run 14 upto" "quit 0"
+"""
+
+
+def test_interrupted_walker_goes_on_from_its_restart_file(lmp_mace, make_committee):
+    committee, (first, second) = make_committee(['H', 'O'])
+    settings = {'ensemble': 'nve', 'steps': 32, 'check_interval': 4, 'restart_interval': 6, 'temperature': 300}
+    whole, _ = run(lmp_mace, water(), committee, settings)
+    results, node = run(lmp_mace, water(), committee, {**settings, 'before_run': KILLED})
+    assert node.exit_status == 0, node.exit_message
+    (walker,) = [child for child in node.called if child.process_label == 'LammpsExploreWorkChain']
+    parts = [child for child in walker.called if child.process_label == 'LammpsExploreCalculation']
+    assert [part.exit_status for part in parts] == [400, 0]
+    assert parts[1].inputs.files.restart.base.attributes.get('step') == 12
+    deviation, expected = results['deviations']['job_00_walker_00'], whole['deviations']['job_00_walker_00']
+    np.testing.assert_array_equal(deviation.get_array('step'), np.arange(4, 33, 4))
+    # Without random forces the continuation is the same trajectory.
+    for name in ('energy', 'temperature_K', 'max_force_deviation'):
+        np.testing.assert_allclose(deviation.get_array(name), expected.get_array(name), rtol=1e-5)
+    trajectory = results['trajectories']['job_00_walker_00']
+    np.testing.assert_allclose(
+        trajectory.get_positions(), whole['trajectories']['job_00_walker_00'].get_positions(), atol=1e-5
+    )
+    for _, atoms, energy, _ in frames_of(trajectory):
+        assert energy == pytest.approx(np.mean([c.get_potential_energy(atoms) for c in (first, second)]), abs=1e-6)
+    assert results['reports']['job_00']['n_parts'] == 2
+    # From the frames back to both jobs.
+    joined = trajectory.creator
+    assert {
+        link.node.creator.pk for link in joined.base.links.get_incoming().all() if 'trajectories' in link.link_label
+    } == {part.pk for part in parts}
+
+
+def test_native_lammps_gets_a_converted_model_and_its_deviations_afterwards(lmp_mace, python_code, make_committee):
+    from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+    from aiida_mlip_al.workflows.explore_engines import conversion
+
+    start = gallium_arsenide()
+    committee, calculators = make_committee(['Ga', 'As'])
+    settings = {'steps': 12, 'check_interval': 4, 'pair_style': 'mace', 'temperature': 300}
+    options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}}
+    python = {'code': python_code, 'metadata': {'options': options}}
+    native = {
+        'convert': {**python, **conversion(LammpsExploreSettings(**settings, dtype='float64'))},
+        'deviate': {**python, 'settings': orm.Dict({'descriptors': True, 'dtype': 'float64'})},
+    }
+    results, node = run(lmp_mace, start, committee, settings, **native)
+    assert node.exit_status == 0, node.exit_message
+    (walker,) = [child for child in node.called if child.process_label == 'LammpsExploreWorkChain']
+    script = walker.inputs.lammps.script.get_content()
+    assert 'pair_style      mace no_domain_decomposition' in script
+    assert 'pair_coeff      * * model_00.model-lammps.pt As Ga' in script
+    assert walker.inputs.lammps.files.converted.creator.process_type == 'aiida.calculations:core.shell'
+    trajectory, deviation = results['trajectories']['job_00_walker_00'], results['deviations']['job_00_walker_00']
+    np.testing.assert_array_equal(deviation.get_array('step'), [4, 8, 12])
+    for row, (_, atoms, energy, forces) in enumerate(frames_of(trajectory)):
+        members = [(calculator.get_potential_energy(atoms), calculator.get_forces(atoms)) for calculator in calculators]
+        assert energy == pytest.approx(np.mean([member[0] for member in members]), abs=1e-6)
+        np.testing.assert_allclose(forces, np.mean([member[1] for member in members], axis=0), atol=1e-6)
+        spread = np.linalg.norm(np.std([member[1] for member in members], axis=0), axis=1)
+        assert deviation.max_force_deviation[row] == pytest.approx(spread.max(), abs=1e-6)
+    assert len(deviation.get_array('descriptors')) == 3

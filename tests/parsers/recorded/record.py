@@ -273,6 +273,53 @@ def record_evaluate() -> None:
 STRESS_TABLE = 'PerAtomMAEstressvirials'
 
 
+LAMMPS_SETTINGS = {
+    'ensemble': 'npt',
+    'pressure': 1.0,
+    'thermostat': 'nose-hoover',
+    'steps': 12,
+    'check_interval': 4,
+    'timestep_fs': 2.0,
+    'temperature_ramp': [300, 600],
+    'minimize': {'max_steps': 3},
+    'dtype': 'float64',
+    'upper': 0.5,
+    'restart_interval': 5,
+}
+LAMMPS_WALKER = {'structure': 'start', 'temperature_K': [300, 600], 'pressure_GPa': 1.0, 'seed': 7}
+
+
+def record_lammps_explore() -> None:
+    """Record a walker of four atoms in a turned cell: a minimisation, then 12 steps with three checks."""
+    from aiida_mlip_al.lammps.box import Box
+    from aiida_mlip_al.lammps.script import walker_script
+    from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+
+    sys.path.insert(0, str(TESTS))
+    from helpers.tiny_mace import write_committee
+
+    atoms = bulk('Cu', cubic=True)
+    atoms.symbols[1] = 'Au'
+    atoms.rattle(0.05, seed=1)
+    atoms.rotate(20, 'y', rotate_cell=True)
+    box = Box(atoms)
+    target = HERE / 'lammps_explore' / 'finished'
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_committee(folder, ['Cu', 'Au'], 2, channels=2)
+        script = walker_script(LammpsExploreSettings(**LAMMPS_SETTINGS), LAMMPS_WALKER, box, 2)
+        (folder / 'walker.in').write_text(script)
+        (folder / 'structure.data').write_text(box.data(skewed=True))
+        command = [str(Path(sys.executable).with_name('lmp-mace')), '-in', 'walker.in', '-log', 'log.lammps']
+        subprocess.run(command, cwd=folder, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        for file in ('log.lammps', 'walker.dump', 'walker.jsonl', 'lmp-mace.status.json', 'walker.10.restart'):
+            shutil.copy(folder / file, target / file)
+    write(target / 'structure.xyz', atoms, format='extxyz')
+    (target / 'settings.json').write_text(json.dumps(LAMMPS_SETTINGS))
+    (target / 'walker.json').write_text(json.dumps(LAMMPS_WALKER))
+
+
 def train_settings(**changes: Any) -> dict[str, Any]:
     """Return the settings of a very small training, as MaceTrainCalculation writes them."""
     arguments = {
@@ -352,6 +399,7 @@ RECORDERS = {
     'relax': record_relax,
     'explore': record_explore,
     'evaluate': record_evaluate,
+    'lammps_explore': record_lammps_explore,
     'mace_train': record_mace_train,
 }
 

@@ -1,0 +1,113 @@
+"""Parser of DeviateCalculation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode
+
+from aiida_mlip_al.calculations.deviate import n_finite_frames
+from aiida_mlip_al.data import DeviationData
+from aiida_mlip_al.selection.deviation import energy_deviation_per_atom, frame_deviations
+from aiida_mlip_al.selection.errors import Prediction
+
+from .base import RunnerParser
+
+OWN_ARRAYS = ('steps', 'positions', 'cells', 'times', 'velocities')
+CONDITIONS = {'temperature_K': 'temperatures', 'target_temperature_K': 'target_temperatures'}
+
+
+def n_finite_predictions(prediction: Prediction) -> int:
+    """Return for how many frames all energies and forces are finite, before the first for which one is not."""
+    finite = np.isfinite(prediction.energies).all(axis=0)
+    finite &= [bool(np.isfinite(forces).all()) for forces in prediction.forces]
+    return len(finite) if finite.all() else int(np.argmin(finite))
+
+
+def trajectory_with(trajectory: orm.TrajectoryData, prediction: Prediction, reason: str) -> orm.TrajectoryData:
+    """Return the first frames of a trajectory with the committee's mean energies and forces.
+
+    :param trajectory: has at least as many frames as the prediction.
+    :param prediction: of these frames.
+    :param reason: why the trajectory ends there.
+    """
+    n_frames = len(prediction)
+    arrays = {name: trajectory.get_array(name)[:n_frames] for name in trajectory.get_arraynames()}
+    own = {name: arrays.pop(name, None) for name in OWN_ARRAYS}
+    arrays['energies'] = prediction.energies.mean(axis=0)
+    arrays['forces'] = np.array([forces.mean(axis=0) for forces in prediction.forces])
+    node = orm.TrajectoryData()
+    node.set_trajectory(symbols=trajectory.symbols, stepids=own.pop('steps'), pbc=trajectory.pbc, **own)
+    for name, values in arrays.items():
+        node.set_array(name, values)
+    node.base.attributes.set('stop_reason', reason)
+    return node
+
+
+def deviation_on(trajectory: orm.TrajectoryData, prediction: Prediction) -> DeviationData:
+    """Return the committee's deviations on the frames of a trajectory, with their conditions.
+
+    :param trajectory: of :func:`trajectory_with`.
+    :param prediction: of its frames.
+    """
+    n_atoms = np.full(len(prediction), len(trajectory.symbols))
+    forces = frame_deviations(np.concatenate(prediction.forces, axis=1), n_atoms)
+    times = trajectory.get_times()
+    arrays = {
+        'step': trajectory.get_stepids(),
+        'time_fs': np.full(len(prediction), np.nan) if times is None else times * 1000.0,
+        'energy': trajectory.get_array('energies'),
+        'max_force': np.linalg.norm(trajectory.get_array('forces'), axis=2).max(axis=1),
+        'max_force_deviation': forces.max,
+        'mean_force_deviation': forces.mean,
+        'min_force_deviation': forces.min,
+        'energy_deviation_per_atom': energy_deviation_per_atom(prediction.energies, n_atoms),
+    }
+    for name, source in CONDITIONS.items():
+        if source in trajectory.get_arraynames():
+            arrays[name] = trajectory.get_array(source)
+    if prediction.descriptors is not None:
+        arrays['descriptors'] = prediction.descriptors.astype(np.float32)
+    reason = trajectory.base.attributes.get('stop_reason')
+    return DeviationData.from_arrays(arrays, stopped_early=reason != 'finished', stop_reason=reason)
+
+
+class DeviateParser(RunnerParser):
+    """Deviations of every trajectory that was evaluated; a killed job gives those that it had finished."""
+
+    def parse(self, **_: Any) -> ExitCode | None:
+        """Parse the retrieved arrays."""
+        status = self.read_status()
+        failed = self.failure(status)
+        deviations, trajectories = {}, {}
+        for name, trajectory in sorted(self.node.inputs.trajectories.items()):
+            n_frames = n_finite_frames(trajectory)
+            prediction = self.read_prediction(name) if n_frames else None
+            if n_frames and (prediction is None or len(prediction) != n_frames):
+                if failed is not None:
+                    continue
+                return self.exit_codes.ERROR_NO_RESULTS.format(
+                    message=f'evaluation_{name}.npz is missing, cut, or not of the {n_frames} frames of `{name}`.'
+                )
+            n_kept = n_finite_predictions(prediction) if prediction is not None else 0
+            if prediction is None or not n_kept:
+                continue
+            ended_there = n_kept == trajectory.numsteps
+            reason = trajectory.base.attributes.get('stop_reason', 'finished') if ended_there else 'non_finite'
+            prediction = prediction.take(range(n_kept))
+            trajectories[name] = trajectory_with(trajectory, prediction, reason)
+            deviations[name] = deviation_on(trajectories[name], prediction)
+        report = {
+            'n_frames': sum(node.n_frames for node in deviations.values()),
+            'wall_s': status.get('wall_s', 0.0),
+            'core_s': status.get('cpu_s', 0.0),
+        }
+        self.out('report', orm.Dict(report))
+        if deviations:
+            self.out('deviations', deviations)
+            self.out('trajectories', trajectories)
+        elif failed is None:
+            return self.exit_codes.ERROR_NO_RESULTS.format(message='no frame has finite energies and forces.')
+        return failed
