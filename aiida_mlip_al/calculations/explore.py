@@ -11,7 +11,25 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_mlip_al.data import DeviationData, ModelData
 
 from .base import copy_models, device_of, model_files, validate_committee
-from .md import DynamicsCalculation
+from .md import DynamicsCalculation, validate_walkers
+
+BIAS = 'plumed.dat'
+
+
+def validate_inputs(inputs: Any, context: Any = None) -> str | None:
+    """Refuse walkers without a structure, and distance limits on atoms that a structure does not have."""
+    complaint = validate_walkers(inputs, context)
+    if complaint or 'dynamics' not in inputs or 'structures' not in inputs:
+        return complaint
+    for limit in inputs['dynamics'].get_dict().get('distance_limits', []):
+        for name, structure in inputs['structures'].items():
+            n_atoms = len(structure.sites)
+            if max(limit['pair']) >= n_atoms:
+                return (
+                    f'A distance limit is on the atoms {limit["pair"][0]} and {limit["pair"][1]}, but `{name}` has the '
+                    f'atoms 0 to {n_atoms - 1}.'
+                )
+    return None
 
 
 class ExploreCalculation(DynamicsCalculation):
@@ -30,16 +48,27 @@ class ExploreCalculation(DynamicsCalculation):
             valid_type=orm.Dict,
             help='`check_interval` (steps), `upper` (eV/Å; a walker beyond it stops; null: never), `dtype`.',
         )
+        spec.input(
+            'bias',
+            valid_type=orm.SinglefileData,
+            required=False,
+            help='Input of PLUMED, which moves the walkers beside the first model: `bias_energy` in the deviations is its '
+            'energy (eV); recorded energies and forces are without it.',
+        )
+        spec.inputs.validator = validate_inputs
         spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
-        """Add the models."""
-        return super().job_files(folder) + copy_models(self.inputs.committee)
+        """Add the models and the bias."""
+        files = super().job_files(folder) + copy_models(self.inputs.committee)
+        if 'bias' in self.inputs:
+            files.append((self.inputs.bias.uuid, self.inputs.bias.filename, BIAS))
+        return files
 
     def job_settings(self) -> dict[str, Any]:
-        """Add the models and the checks."""
+        """Add the models, the checks and the bias."""
         check = self.inputs.check.get_dict()
-        return {
+        settings = {
             **super().job_settings(),
             'models': model_files(self.inputs.committee),
             'dtype': check.get('dtype', 'float32'),
@@ -48,3 +77,9 @@ class ExploreCalculation(DynamicsCalculation):
             'levels': {'upper': check.get('upper')},
             'descriptors': True,
         }
+        return {**settings, 'bias': BIAS} if 'bias' in self.inputs else settings
+
+    def retrieved_files(self) -> list[Any]:
+        """Add what PLUMED writes, in files named after the walkers."""
+        written = [('*.walker_*', '.', 0)] if 'bias' in self.inputs else []
+        return [*super().retrieved_files(), *written]

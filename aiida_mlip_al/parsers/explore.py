@@ -28,6 +28,8 @@ def deviation_of(walker: Walker) -> DeviationData:
     arrays['target_temperature_K'] = np.array(
         [record.get('target_temperature_K') or np.nan for record in walker.records], dtype=float
     )
+    if 'bias_energy' in walker.records[0]:
+        arrays['bias_energy'] = np.array([record['bias_energy'] for record in walker.records], dtype=float)
     if walker.records[0].get('descriptor') is not None:
         arrays['descriptors'] = np.array([record['descriptor'] for record in walker.records], dtype=np.float32)
     reason = walker.end['end'] if walker.end else 'killed'

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
@@ -10,6 +14,59 @@ from scipy.special import gammainccinv
 
 _ALL_PAIRS_UP_TO = 500  # atoms without periodic images: all pairs are faster than a cell list
 _ODDS = 1e-9
+
+
+@dataclass(frozen=True)
+class DistanceLimit:
+    """Two atoms, counted from 0, whose nearest images stay at least min and at most max Å apart; None: no limit."""
+
+    pair: tuple[int, int]
+    min: float = 0.0
+    max: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DistanceLimit:
+        """Make a limit from JSON.
+
+        :param values: `pair`, and `min`, `max` or both.
+        :raises ValueError: for other keys and pairs that are none.
+        """
+        pair = tuple(values.get('pair', ()))
+        if len(set(pair)) != 2 or not all(isinstance(atom, int) and atom >= 0 for atom in pair):
+            raise ValueError(f'pair of a distance limit must be two atoms, counted from 0, not {values.get("pair")!r}.')
+        if set(values) - {'pair', 'min', 'max'}:
+            raise ValueError(f'a distance limit has the keys pair, min, max, not {", ".join(sorted(values))}.')
+        return cls(pair, values.get('min') or 0.0, values.get('max'))
+
+    def complaint(self, atoms: Atoms) -> str | None:
+        """Return None, or a sentence on the two atoms if they are outside the limits.
+
+        :param atoms: the structure; positions in Å.
+        """
+        first, second = self.pair
+        distance = float(atoms.get_distance(first, second, mic=True))
+        if distance < self.min:
+            limit = f'less than the {self.min:g}'
+        elif self.max is not None and distance > self.max:
+            limit = f'more than the {self.max:g}'
+        else:
+            return None
+        return f'{_name(atoms, first)} and {_name(atoms, second)} are {distance:.3f} Å apart, {limit} Å allowed.'
+
+
+def check_pairs(limits: Sequence[DistanceLimit], atoms: Atoms) -> None:
+    """Refuse limits on atoms that a structure does not have.
+
+    :param limits: the limits.
+    :param atoms: the structure.
+    :raises ValueError: if a pair is beyond its number of atoms.
+    """
+    for limit in limits:
+        if max(limit.pair) >= len(atoms):
+            raise ValueError(
+                f'a distance limit is on the atoms {limit.pair[0]} and {limit.pair[1]}, but {atoms.get_chemical_formula()} '
+                f'has the atoms 0 to {len(atoms) - 1}.'
+            )
 
 
 def too_close(atoms: Atoms, fraction: float) -> str | None:
@@ -34,7 +91,7 @@ def too_close(atoms: Atoms, fraction: float) -> str | None:
     worst = int(np.argmin(ratio))
     if ratio[worst] >= fraction:
         return None
-    names = [f'{chemical_symbols[atoms.numbers[i]]}{i}' for i in (first[worst], second[worst])]
+    names = [_name(atoms, index) for index in (first[worst], second[worst])]
     return f'{names[0]} and {names[1]} are {distance[worst]:.3f} Å apart, {ratio[worst]:.2f} of their covalent radii.'
 
 
@@ -60,3 +117,7 @@ def temperature_limit(target_K: float, factor: float, n_degrees: int) -> float:
     """
     improbable = 2 * gammainccinv(n_degrees / 2, _ODDS) / n_degrees
     return target_K * max(factor, float(improbable))
+
+
+def _name(atoms: Atoms, index: int) -> str:
+    return f'{chemical_symbols[atoms.numbers[index]]}{index}'

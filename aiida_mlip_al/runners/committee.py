@@ -156,8 +156,7 @@ class Committee:
                 full = _numpy(output['stress'])[periodic]
                 stresses[row, periodic] = full[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
             if descriptors and member == 0:
-                features = _numpy(output['node_feats'][:, self._invariants])
-                described = _per_element_means(features, species, offsets, len(self.elements))
+                described = self._descriptors(output, species, offsets)
         return Prediction(energies, forces, stresses, described, offsets)
 
     def _forward(self, member: int, graph: dict[str, torch.Tensor], stress: bool) -> dict[str, Any]:
@@ -176,6 +175,10 @@ class Committee:
             return _numpy(output['energy'])
         isolated = np.add.reduceat(self._atomic_energies[member][species], offsets[:-1])
         return isolated + _numpy(output['interaction_energy'])
+
+    def _descriptors(self, output: dict[str, Any], species: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        features = _numpy(output['node_feats'][:, self._invariants])
+        return _per_element_means(features, species, offsets, len(self.elements))
 
     def _graph(self, structures: Sequence[Atoms]) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
         """Return the models' input, the element index of every atom and the atom offsets of the structures."""

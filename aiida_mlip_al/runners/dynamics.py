@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixCom
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from checks import DistanceLimit, check_pairs
 
 Ramp = float | Sequence[float]
 _ENSEMBLES = ('nve', 'nvt', 'npt')
@@ -41,6 +42,7 @@ class Settings:
     min_distance_fraction: float = 0.5
     max_temperature_factor: float = 5.0
     max_force: float = 100.0
+    distance_limits: Sequence[DistanceLimit] = ()
 
     def __post_init__(self) -> None:
         if self.ensemble not in _ENSEMBLES:
@@ -71,7 +73,8 @@ class Settings:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f'dynamics has unknown keys: {", ".join(sorted(unknown))}.')
-        return cls(**{**defaults, **values})
+        limits = tuple(DistanceLimit.from_dict(limit) for limit in values.get('distance_limits') or ())
+        return cls(**{**defaults, **values, 'distance_limits': limits})
 
     @property
     def last_step(self) -> int:
@@ -114,6 +117,7 @@ def prepare(
     """
     if len(atoms) < 2:
         raise ValueError('molecular dynamics needs at least two atoms.')
+    check_pairs(settings.distance_limits, atoms)
     if settings.ensemble == 'npt':
         if not atoms.pbc.all():
             raise ValueError('the npt ensemble needs a structure that is periodic in three directions.')

@@ -1,6 +1,7 @@
 """Explore by molecular dynamics with a committee of MACE models; all walkers advance together.
 
 In: explore.json, structures.extxyz, model files. Out: walker_00.xyz, walker_00.jsonl, …, explore.status.json.
+With a bias also in: the input of PLUMED. Out: its files with the walkers' names in theirs, as in COLVAR.walker_00.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from typing import Any
 
 import status as runner
 from ase import Atoms
+from bias import Biased, Plumed
+from checks import check_pairs
 from committee import Committee, deviation
 from crew import Crew, Member
-from dynamics import Settings
+from dynamics import Settings, ramp
 from frames import read_structures
-from walker import Observation, read_walkers, run_walker
+from walker import Observation, Walker, read_walkers, run_walker, walker_name
 
 _DEFAULTS: dict[str, Any] = {
     'dtype': 'float32',
@@ -22,6 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     'check_interval': 10,
     'levels': {},
     'descriptors': True,
+    'bias': None,
 }
 
 
@@ -29,7 +33,7 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
     """Run every walker of explore.json.
 
     :param config: `models`, `dtype`, `device`, `head`, `dynamics`, `walkers`, `check_interval`, `levels` {upper in eV/Å
-        or null}, `descriptors`.
+        or null}, `descriptors`, `bias` (an input file of PLUMED).
     :param status: receives versions.
     """
     unknown = set(config) - set(_DEFAULTS) - {'models', 'dynamics', 'walkers'}
@@ -42,19 +46,40 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
         raise ValueError(f'stride = {settings.stride} must be a multiple of check_interval = {interval}.')
     structures = read_structures('structures.extxyz')
     walkers = read_walkers(config.get('walkers', []), structures)
+    for walker in walkers:
+        check_pairs(settings.distance_limits, structures[walker.structure])
+    biases = [_bias(options['bias'], number, walker, structures, settings) for number, walker in enumerate(walkers)]
     committee = Committee(config.get('models', []), options['dtype'], options['device'], options['head'])
     committee.check_elements([structures[walker.structure] for walker in walkers])
     status['versions'].update(runner.versions('torch', 'mace'))
     status['n_walkers'] = len(walkers)
     upper = options['levels'].get('upper')
+    stress = settings.ensemble == 'npt'
 
     def work(member: Member) -> None:
         walker = walkers[member.number]
         atoms = structures[walker.structure].copy()
         atoms.calc = member
-        run_walker(member.number, walker, atoms, settings, lambda moved: _observe(moved, member, upper))
+        bias = biases[member.number]
+        biased = None if bias is None else Biased(member, bias, stress)
+        run_walker(member.number, walker, atoms, settings, lambda moved: _observe(moved, member, upper), biased)
 
-    Crew(committee, len(walkers), settings.ensemble == 'npt', options['descriptors']).run(work)
+    Crew(committee, len(walkers), stress, options['descriptors']).run(work)
+
+
+def _bias(file: str | None, number: int, walker: Walker, structures: list[Atoms], settings: Settings) -> Plumed | None:
+    """Return a walker's PLUMED; of a ramp it is told the temperature at the start."""
+    if file is None:
+        return None
+    return Plumed(
+        file,
+        walker_name(number),
+        structures[walker.structure].get_masses(),
+        settings.timestep_fs,
+        ramp(walker.temperature_K, settings.progress(walker.start_step)),
+        restart=walker.start_step > 0,
+        flush_every=settings.stride,
+    )
 
 
 def _observe(atoms: Atoms, member: Member, upper: float | None) -> Observation:

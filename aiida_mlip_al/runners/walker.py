@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -13,6 +13,9 @@ from checks import largest_force, temperature_limit, too_close
 from dynamics import Dynamics, Ramp, Settings, degrees_of_freedom, prepare, ramp
 from frames import FrameWriter, LineWriter
 from status import explain
+
+if TYPE_CHECKING:
+    from bias import Biased
 
 
 class NonFiniteError(Exception):
@@ -78,26 +81,37 @@ def read_walkers(entries: Sequence[dict[str, Any]], structures: Sequence[Atoms])
     return [Walker.from_dict(entry, len(structures)) for entry in entries]
 
 
+def walker_name(number: int) -> str:
+    """Return a walker's name, which is in those of its files.
+
+    :param number: the walker's number.
+    """
+    return f'walker_{number:02d}'
+
+
 def run_walker(
     number: int,
     walker: Walker,
     atoms: Atoms,
     settings: Settings,
     observe: Callable[[Atoms], Observation],
+    biased: Biased | None = None,
 ) -> None:
     """Run one trajectory and write walker_<number>.xyz and walker_<number>.jsonl as it goes.
 
-    Whatever goes wrong ends this trajectory only; its last line in the jsonl says why.
+    Whatever goes wrong ends this trajectory only; its last line in the jsonl says why. With a bias, which moves the atoms
+    but is in no energy or force that is checked or written, the jsonl also has `bias_energy` (eV).
 
     :param number: the walker's number.
     :param walker: start and conditions.
-    :param atoms: the starting structure with its calculator; moved.
+    :param atoms: the starting structure with the calculator of the plain energy; moved.
     :param settings: the dynamics.
     :param observe: called at the frames that are checked; gives energy and forces to write, and may ask to stop.
+    :param biased: that calculator with a bias; it moves the atoms.
     """
-    name = f'walker_{number:02d}'
+    name = walker_name(number)
     with FrameWriter(f'{name}.xyz') as trajectory, LineWriter(f'{name}.jsonl') as table:
-        journal = _Journal(walker, settings, trajectory, table)
+        journal = _Journal(walker, settings, trajectory, table, biased)
         step = walker.start_step
         try:
             reason, message, step = journal.run(atoms, observe)
@@ -105,26 +119,39 @@ def run_walker(
             reason, message, step = 'non_finite', str(error), journal.step
         except Exception as error:
             reason, message, step = 'error', explain(error), journal.step
+        finally:
+            if biased is not None:
+                biased.close()
         table.write({'end': reason, 'step': step, 'message': message})
 
 
 class _Journal:
     """A running trajectory and its two files."""
 
-    def __init__(self, walker: Walker, settings: Settings, trajectory: FrameWriter, table: LineWriter) -> None:
-        self._walker, self._settings = walker, settings
+    def __init__(
+        self,
+        walker: Walker,
+        settings: Settings,
+        trajectory: FrameWriter,
+        table: LineWriter,
+        biased: Biased | None,
+    ) -> None:
+        self._walker, self._settings, self._biased = walker, settings, biased
         self._trajectory, self._table = trajectory, table
         self.step = walker.start_step
 
     def run(self, atoms: Atoms, observe: Callable[[Atoms], Observation]) -> tuple[str, str, int]:
-        settings, walker = self._settings, self._walker
+        settings, walker, plain = self._settings, self._walker, atoms.calc
+        if self._biased is not None:
+            atoms.calc = self._biased
         rng = np.random.default_rng(walker.seed if self.step == 0 else [walker.seed, self.step])
-        self._set_targets()
+        self._begin_step()
         prepare(atoms, settings, self._temperature, rng, keep=self.step > 0)
         self._n_degrees = degrees_of_freedom(atoms)
         dynamics = Dynamics(atoms, settings, self._temperature, self._pressure, rng)
         while True:
-            force = largest_force(atoms.get_forces(apply_constraint=False))
+            forces = atoms.get_forces(apply_constraint=False)
+            force = largest_force(forces if self._biased is None else plain.get_forces(atoms))
             recorded_steps = self.step - settings.equilibration
             record = recorded_steps > 0 and recorded_steps % settings.stride == 0 and self.step > walker.start_step
             if record or recorded_steps % settings.check_interval == 0 or force > settings.max_force:
@@ -138,11 +165,13 @@ class _Journal:
             if self.step >= settings.last_step:
                 return 'finished', '', self.step
             self.step += 1
-            self._set_targets()
+            self._begin_step()
             dynamics.set_conditions(self._temperature, self._pressure)
             dynamics.step()
 
-    def _set_targets(self) -> None:
+    def _begin_step(self) -> None:
+        if self._biased is not None:
+            self._biased.step = self.step
         progress = self._settings.progress(self.step)
         self._temperature = ramp(self._walker.temperature_K, progress)
         pressure = self._walker.pressure_GPa
@@ -152,6 +181,10 @@ class _Journal:
         complaint = too_close(atoms, self._settings.min_distance_fraction)
         if complaint:
             return 'too_close', complaint
+        for distance_limit in self._settings.distance_limits:
+            complaint = distance_limit.complaint(atoms)
+            if complaint:
+                return 'distance_limit', complaint
         if force > self._settings.max_force:
             return 'high_force', f'a force of {force:.1f} eV/Å is above max_force = {self._settings.max_force:g} eV/Å.'
         limit = temperature_limit(self._temperature, self._settings.max_temperature_factor, self._n_degrees)
@@ -177,4 +210,7 @@ class _Journal:
             frame.info['pressure_GPa'] = round(self._pressure, 6)
         frame.calc = SinglePointCalculator(frame, energy=observation.energy, forces=observation.forces)
         self._trajectory.write(frame)
-        self._table.write({**conditions, 'energy': observation.energy, 'max_force': force, **observation.columns})
+        columns = {'energy': observation.energy, 'max_force': force, **observation.columns}
+        if self._biased is not None:
+            columns['bias_energy'] = self._biased.bias_energy(atoms)
+        self._table.write({**conditions, **columns})

@@ -183,11 +183,13 @@ def validate_dynamics(values: dict[str, Any]) -> str | None:
 
 
 def dynamics_of(settings: Dynamics, stride: int) -> dict[str, Any]:
-    """Return what the runners call dynamics.
+    """Return what the runners call dynamics; `distance_limits` is there only if there are any.
 
     :param stride: steps between recorded frames.
     """
-    return {**{key: getattr(settings, key) for key in DYNAMICS_KEYS}, 'stride': stride}
+    dynamics = {**{key: getattr(settings, key) for key in DYNAMICS_KEYS}, 'stride': stride}
+    limits = settings.distance_limits if isinstance(settings, ExploreSettings) else []
+    return {**dynamics, 'distance_limits': [limit.model_dump() for limit in limits]} if limits else dynamics
 
 
 def spread_walkers(

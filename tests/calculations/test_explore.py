@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -49,3 +50,31 @@ def test_refuses_models_of_other_elements(
     explore_inputs['committee']['member_02'] = make_model(b'third', ('H', 'O'))
     with pytest.raises(ValueError, match='must know the same elements'):
         generate_calc_job('mlip_al.explore', explore_inputs)
+
+
+def test_bias(generate_calc_job: Make, explore_inputs: dict[str, Any]) -> None:
+    """The runner reads it under a fixed name; what PLUMED writes for each walker comes back."""
+    explore_inputs['bias'] = orm.SinglefileData(io.BytesIO(b'd: DISTANCE ATOMS=1,2'), filename='pull.dat')
+    _, folder, calcinfo = generate_calc_job('mlip_al.explore', explore_inputs)
+    assert json.loads((folder / 'explore.json').read_text())['bias'] == 'plumed.dat'
+    node = explore_inputs['bias']
+    assert (node.uuid, 'pull.dat', 'plumed.dat') in calcinfo.local_copy_list
+    assert calcinfo.retrieve_list[-2:] == [('walker_*', '.', 0), ('*.walker_*', '.', 0)]
+
+
+def test_refuses_distance_limits_on_atoms_that_are_not_there(
+    generate_calc_job: Make, explore_inputs: dict[str, Any]
+) -> None:
+    dynamics = explore_inputs['dynamics'].get_dict()
+    sizes = {name: len(structure.sites) for name, structure in explore_inputs['structures'].items()}
+    smallest = min(sizes, key=lambda name: sizes[name])
+    for last, message in (
+        (sizes[smallest] - 1, None),
+        (sizes[smallest], f'but `.*` has the atoms 0 to {sizes[smallest] - 1}'),
+    ):
+        explore_inputs['dynamics'] = orm.Dict({**dynamics, 'distance_limits': [{'pair': [0, last], 'max': 3.0}]})
+        if message is None:
+            generate_calc_job('mlip_al.explore', explore_inputs)
+            continue
+        with pytest.raises(ValueError, match=message):
+            generate_calc_job('mlip_al.explore', explore_inputs)

@@ -66,6 +66,18 @@ def test_walker_without_a_frame_is_left_out(
     assert outputs['report']['ends'] == {'too_close': 1, 'finished': 1}
 
 
+def test_energy_of_the_bias(parse_retrieved: Make, recorded: Make, dynamics_inputs: dict[str, Any]) -> None:
+    files = recorded('explore/finished')
+    plain = parse_retrieved('mlip_al.explore', dynamics_inputs, dict(files)).outputs['deviations']['walker_00']
+    assert plain.get('bias_energy') is None
+    *records, end = [json.loads(line) for line in files['walker_00.jsonl'].splitlines()]
+    biased = [{**record, 'bias_energy': 0.1 * index} for index, record in enumerate(records)]
+    files['walker_00.jsonl'] = ''.join(json.dumps(line) + '\n' for line in [*biased, end]).encode()
+    deviation = parse_retrieved('mlip_al.explore', dynamics_inputs, files).outputs['deviations']['walker_00']
+    np.testing.assert_allclose(deviation.get_array('bias_energy'), [0.0, 0.1])
+    np.testing.assert_array_equal(deviation.get_array('energy'), plain.get_array('energy'))
+
+
 def test_without_descriptors_and_target(parse_retrieved: Make, recorded: Make, dynamics_inputs: dict[str, Any]) -> None:
     files = recorded('explore/finished')
     for walker in ('walker_00.jsonl', 'walker_01.jsonl'):

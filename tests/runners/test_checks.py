@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.data import covalent_radii
 
-from aiida_mlip_al.runners.checks import largest_force, temperature_limit, too_close
+from aiida_mlip_al.runners.checks import DistanceLimit, check_pairs, largest_force, temperature_limit, too_close
 from aiida_mlip_al.runners.neighbours import neighbour_list
 
 
@@ -31,6 +31,35 @@ def test_images_count_and_the_check_can_be_switched_off() -> None:
     across.pbc = True
     assert 'Cu0 and Cu1 are 0.200 Å apart' in str(too_close(across, 0.5))
     assert too_close(across, 0) is None
+
+
+@pytest.mark.parametrize(
+    ('limit', 'sentence'),
+    [
+        ({'min': 0.1}, None),
+        ({'min': 0.1, 'max': 0.3}, None),
+        ({'max': 0.1}, 'Cu0 and O1 are 0.200 Å apart, more than the 0.1 Å allowed.'),
+        ({'min': 0.25, 'max': None}, 'Cu0 and O1 are 0.200 Å apart, less than the 0.25 Å allowed.'),
+    ],
+)
+def test_limits_are_on_the_nearest_images(limit: dict[str, float], sentence: str | None) -> None:
+    across = Atoms('CuO', [[0.1, 2, 2], [3.9, 2, 2]], cell=[4, 4, 4])
+    open_limit = DistanceLimit.from_dict({'pair': [0, 1], **limit})
+    assert (open_limit.complaint(across) is None) == (open_limit.max is None), '3.8 Å without images'
+    across.pbc = True
+    assert DistanceLimit.from_dict({'pair': [0, 1], **limit}).complaint(across) == sentence
+
+
+def test_limits_that_make_no_sense() -> None:
+    for pair in ([0], [1, 1], [0, -1], [0, 1, 2]):
+        with pytest.raises(ValueError, match='must be two atoms, counted from 0'):
+            DistanceLimit.from_dict({'pair': pair, 'max': 1.0})
+    with pytest.raises(ValueError, match='has the keys pair, min, max, not maximum, pair'):
+        DistanceLimit.from_dict({'pair': [0, 1], 'maximum': 1.0})
+    limits = [DistanceLimit((0, 2), max=3.0)]
+    check_pairs(limits, molecule('H2O'))
+    with pytest.raises(ValueError, match='on the atoms 0 and 2, but H2 has the atoms 0 to 1'):
+        check_pairs(limits, molecule('H2'))
 
 
 def test_force_is_a_vector_norm() -> None:

@@ -124,6 +124,35 @@ def test_one_walker_above_the_upper_level_stops_alone(make_job, committee_files,
     assert (job.folder / 'walker_01.jsonl').read_text() == (free.folder / 'walker_01.jsonl').read_text()
 
 
+def test_a_walker_beyond_a_distance_limit_stops(job, committee_files, ethanol: Atoms) -> None:
+    """The model pulls the two carbon atoms together; the frame outside is recorded as the last one."""
+    apart = ethanol.copy()
+    apart.set_distance(0, 1, 1.9, fix=0, indices=[1, 3, 4, 5], add=False)
+    limits = [{'pair': [0, 2], 'min': 0.5, 'max': None}, {'pair': [1, 0], 'min': 1.45, 'max': 1.7}]
+    config = base(
+        committee_files[:1],
+        walkers=[{**WALKER, 'structure': 1}, WALKER],
+        check_interval=5,
+        dynamics={'distance_limits': limits, 'steps': 200, 'stride': 10},
+    )
+    status = job.run_here('explore', config, [ethanol, apart])
+    assert status['finished'], status['error']
+    lines, end = table(job, 0)
+    assert (end['end'], end['step'], len(lines)) == ('distance_limit', 0, 1)
+    assert end['message'] == 'C1 and C0 are 1.900 Å apart, more than the 1.7 Å allowed.'
+    lines, end = table(job, 1)
+    assert end['end'] == 'distance_limit'
+    assert 'less than the 1.45 Å allowed' in end['message']
+    frames = read(job.folder / 'walker_01.xyz', ':')
+    distances = [frame.get_distance(0, 1) for frame in frames]
+    assert len(frames) == len(lines) > 1
+    assert distances[-1] < 1.45 < min(distances[:-1])
+    assert frames[-1].info['step'] == lines[-1]['step'] == end['step'] < 200
+    config['dynamics']['distance_limits'] = [{'pair': [0, 9], 'max': 2.0}]
+    status = job.run_here('explore', config, [ethanol, apart])
+    assert 'on the atoms 0 and 9, but C2H6O has the atoms 0 to 8' in status['error']
+
+
 def test_stride_is_recorded_and_every_check_can_stop(job, committee_files, ethanol: Atoms) -> None:
     config = base(committee_files, check_interval=5, dynamics={'stride': 20}, descriptors=False)
     job.run_here('explore', config, [ethanol])

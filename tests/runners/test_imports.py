@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 RUNNERS = Path(__file__).parents[2] / 'aiida_mlip_al' / 'runners'
-ALLOWED = {'numpy', 'scipy', 'ase', 'torch', 'mace', 'matscipy', 'yaml', 'e3nn'}
+ALLOWED = {'numpy', 'scipy', 'ase', 'torch', 'mace', 'matscipy', 'yaml', 'e3nn', 'plumed'}
 
 
 def imported(path: Path) -> set[str]:

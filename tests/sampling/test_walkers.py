@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -88,6 +89,14 @@ def test_what_the_runners_call_dynamics() -> None:
     assert (found['steps'], found['timestep_fs'], found['thermostat'], found['stride']) == (100, 1.0, 'bussi', 20)
 
 
+def test_distance_limits_are_passed_on_where_there_are_some() -> None:
+    limits = [{'pair': [0, 3], 'max': 2.0}, {'pair': [1, 2], 'min': 1.0, 'max': 3.0}]
+    found = dynamics_of(settings(distance_limits=limits), stride=10)
+    assert set(found) == {*DYNAMICS_KEYS, 'stride', 'distance_limits'}
+    assert found['distance_limits'] == [{'min': 0.0, **limits[0]}, limits[1]]
+    assert json.loads(json.dumps(found)) == found
+
+
 @pytest.mark.parametrize(
     ('values', 'sentence'),
     [
@@ -103,6 +112,16 @@ def test_what_the_runners_call_dynamics() -> None:
         ({'walkers': 0}, "explore: 'walkers' should be greater than or equal to 1, got 0"),
         ({'timestep_fs': 20.0}, "explore: 'timestep_fs' should be less than or equal to 10, got 20.0"),
         ({'barostat_mask': [True]}, "explore: 'barostat_mask' "),
+        ({'distance_limits': [{'pair': [1, 1], 'max': 2.0}]}, "explore: 'distance_limits' 'pair' names atom 1 twice"),
+        (
+            {'distance_limits': [{'pair': [0, 1]}]},
+            "explore: 'distance_limits' a distance limit needs 'min', 'max' or both",
+        ),
+        (
+            {'bias': {'plumed': 'p.dat', 'colvars': 'c.in'}},
+            "explore: 'bias' give either 'plumed' or 'colvars', an input file",
+        ),
+        ({'bias': {'colvars': 'c.in'}}, "explore: the engine 'ase' is biased by 'plumed'"),
         ({'temperatures': 300.0}, "explore: unknown key 'temperatures', allowed are "),
     ],
 )
