@@ -15,6 +15,8 @@ from aiida_mlip_al.data import LabelData
 from aiida_mlip_al.data.labelling import Rejection, Theory, geometry_problem, label_outputs, label_structure
 from aiida_mlip_al.data.vasp_result import VaspRun, changed_tags, judge, label_incar, species_order, theory_of
 
+from .functions import frame_of
+
 
 def sorted_atoms(structure: orm.StructureData) -> Atoms:
     """Return the structure with the atoms of each element next to each other, one kind for each element."""
@@ -60,7 +62,9 @@ def label_of(
     forces = np.empty_like(run.forces)
     forces[species_order(structure.get_ase().get_chemical_symbols())] = run.forces
     try:
-        return label_structure(structure, run.energy, forces, run.stress, theory, settings.periodic)
+        return label_structure(
+            structure, run.energy, forces, run.stress, theory, settings.periodic, run.energy_extrapolated
+        )
     except ValueError as error:
         return Rejection('error', str(error))
 
@@ -107,3 +111,62 @@ def read_vasp(theory: orm.Dict, settings: orm.Dict, **inputs: Any) -> dict[str, 
     outputs = label_outputs(len(structures), labels, rejected, named, wall_s, core_s)
     outputs['report']['changed'] = {name: tags for name, tags in changed.items() if tags}
     return outputs
+
+
+@calcfunction
+def read_vasp_md(theory: orm.Dict, settings: orm.Dict, **inputs: Any) -> dict[str, Any]:
+    """Make labels, their shard and the report of frames that molecular dynamics at the level of the labels has computed.
+
+    :param theory: level of theory of the labels, see :func:`theory_of`.
+    :param settings: see :class:`VaspSettings`.
+    :param inputs: ``structures`` by name, each a frame of one of the ``trajectories``, which are of one ``version`` of VASP.
+    """
+    structures, trajectories = inputs['structures'], inputs['trajectories']
+    runs = {
+        name: run_of_frame(trajectories[source], row)
+        for name, (source, row) in frames_in(structures, trajectories).items()
+    }
+    labels, rejected, named = read_runs(structures, runs, {}, theory.get_dict(), VaspSettings(**settings.get_dict()))
+    # Their time is in the report of the dynamics.
+    return label_outputs(len(structures), labels, rejected, named, wall_s=0.0, core_s=0.0)
+
+
+def frames_in(
+    structures: Mapping[str, orm.StructureData], trajectories: Mapping[str, orm.TrajectoryData]
+) -> dict[str, tuple[str, int]]:
+    """Return for each structure that is a frame of a trajectory, unchanged, which one it is: name of the trajectory, and row."""
+    rows = {
+        _geometry(frame_of(trajectory, row)): (name, row)
+        for name, trajectory in trajectories.items()
+        for row in range(trajectory.numsteps)
+    }
+    found = {name: rows.get(_geometry(structure.get_ase())) for name, structure in structures.items()}
+    return {name: place for name, place in found.items() if place is not None}
+
+
+def _geometry(atoms: Atoms) -> tuple[bytes, bytes, bytes]:
+    """Return elements, positions and cell, to 1e-6 Å, as what can be looked up."""
+    places = (np.round(array, 6) + 0.0 for array in (atoms.positions, atoms.cell.array))
+    positions, cell = (array.tobytes() for array in places)
+    return atoms.numbers.tobytes(), positions, cell
+
+
+def run_of_frame(trajectory: orm.TrajectoryData, row: int) -> VaspRun:
+    """Return what VASP found for a frame of its dynamics.
+
+    The stress in vasprun.xml is that of the electrons and ions at rest (OUTCAR's line ``in kB``, not ``Total+kin.``).
+    """
+    energy, zero, forces, stress, converged = (
+        trajectory.get_array(name)[row]
+        for name in ('energies', 'energies_extrapolated', 'forces', 'stress', 'converged')
+    )
+    return VaspRun(
+        finished=True,
+        converged=bool(converged),
+        nelm=None,
+        energy=float(energy),
+        forces=forces[species_order(list(trajectory.symbols))],
+        stress=None if np.isnan(stress).all() else stress,
+        version=trajectory.base.attributes.get('version'),
+        energy_extrapolated=float(zero),
+    )

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from aiida_mlip_al.config.errors import sentence
 from aiida_mlip_al.data.vasp_md import VaspDynamics, iconst, md_incar
-from aiida_mlip_al.data.vasp_result import species_order
+from aiida_mlip_al.data.vasp_result import species_order, theory_of
 
 from .vasp_files import make_kpoints, write_inputs
 
@@ -126,11 +126,15 @@ def kpoints_of(structure: orm.StructureData, theory: orm.Dict) -> orm.KpointsDat
 
 
 @calcfunction
-def collect_vasp_md(structure: orm.StructureData, dynamics: orm.Dict, **inputs: Any) -> dict[str, orm.Data]:
+def collect_vasp_md(
+    structure: orm.StructureData, dynamics: orm.Dict, theory: orm.Dict, **inputs: Any
+) -> dict[str, orm.Data]:
     """Make one trajectory of those of several jobs: without the equilibration, every so many steps, converged frames only.
 
     :param structure: with the order of the atoms that the trajectory gets.
     :param dynamics: see :class:`VaspDynamics`.
+    :param theory: level of theory; its fingerprint becomes an attribute of the trajectory, ``theory_hash``, unless the jobs were of
+        several versions of VASP, and the ``version`` beside it.
     :param inputs: ``reports`` and ``trajectories``, each by the job's name in the order of the jobs.
     """
     settings = VaspDynamics(**dynamics.get_dict())
@@ -171,7 +175,12 @@ def collect_vasp_md(structure: orm.StructureData, dynamics: orm.Dict, **inputs: 
             own = np.empty_like(data[name])
             own[:, order] = data[name]
             data[name] = own
-        outputs['trajectory'] = make_trajectory(structure, kept, **data)
+        outputs['trajectory'] = trajectory = make_trajectory(structure, kept, **data)
+        versions = {report.get('version') for report in reports if report['n_frames']}
+        if len(versions) == 1:
+            (version,) = versions
+            known = {'theory_hash': theory_of(theory.get_dict(), version).fingerprint, 'version': version}
+            trajectory.base.attributes.set_many(known)
     return outputs
 
 

@@ -24,14 +24,23 @@ class LabelData(ArrayData):
 
     Attributes: ``energy`` (eV), ``energy_per_atom`` (eV), ``max_force`` (eV/Å), ``pressure_GPa`` (None without the stress of
     three directions), ``stress_axes`` (which cell vectors the stress is of, ``[true, true, false]`` for a slab), ``n_atoms``,
-    ``formula``, ``elements``, ``theory``, ``theory_hash``, ``split``, and ``temperature_K`` of the dynamics that the structure
-    came from, if any.
+    ``formula``, ``elements``, ``theory``, ``theory_hash``, ``split``, ``temperature_K`` of the dynamics that the structure came
+    from, if any, and ``energy_extrapolated``: the energy at zero smearing, eV, of labels by VASP (``e_0_energy``). No potential is
+    trained on that one, because forces and stress are not its derivatives.
     """
 
     @classmethod
-    def from_ase(cls, frame: Atoms, theory: str, theory_hash: str, split: str = 'train') -> LabelData:
+    def from_ase(
+        cls,
+        frame: Atoms,
+        theory: str,
+        theory_hash: str,
+        split: str = 'train',
+        energy_extrapolated: float | None = None,
+    ) -> LabelData:
         """Build an unstored label from a frame that carries ``REF_energy``, ``REF_forces`` and, perhaps, ``REF_stress``.
 
+        :param energy_extrapolated: the energy at zero smearing, eV; kept beside the label if it is a number.
         :raises ValueError: if the label is missing, misshapen or not finite, or the split is unknown.
         """
         check_labelled(frame, f'The structure {frame.get_chemical_formula()}')
@@ -62,6 +71,9 @@ class LabelData(ArrayData):
             'theory_hash': theory_hash,
             'split': split,
             'temperature_K': frame.info.get('temperature_K'),
+            'energy_extrapolated': None
+            if energy_extrapolated is None or not np.isfinite(energy_extrapolated)
+            else float(energy_extrapolated),
         }
         node.base.attributes.set_many(attributes)
         return node
@@ -70,6 +82,11 @@ class LabelData(ArrayData):
     def energy(self) -> float:
         """The energy whose derivatives the forces are, eV."""
         return self.base.attributes.get('energy')
+
+    @property
+    def energy_extrapolated(self) -> float | None:
+        """The energy at zero smearing, eV; None if the engine gives none."""
+        return self.base.attributes.get('energy_extrapolated', None)
 
     @property
     def forces(self) -> np.ndarray:

@@ -66,6 +66,7 @@ def label_structure(
     stress: np.ndarray | None,
     theory: Theory,
     stress_axes: Any = None,
+    energy_extrapolated: float | None = None,
 ) -> LabelData:
     """Return the unstored label of a structure, on the structure's own coordinates, with its split and temperature.
 
@@ -73,12 +74,13 @@ def label_structure(
     :param forces: (n_atoms, 3), eV/Å.
     :param stress: (6,), eV/Å³, ASE's order and sign, or None.
     :param stress_axes: (3,) which cell vectors the stress is of; None for the structure's pbc.
+    :param energy_extrapolated: the energy at zero smearing, eV, if the engine knows it.
     :raises ValueError: if a number is missing, misshapen or not finite.
     """
     attributes = structure.base.attributes
     temperature = attributes.get('origin', {}).get('temperature_K')
     atoms = labelled_atoms(structure.get_ase(), energy, forces, stress, stress_axes, temperature_K=temperature)
-    return LabelData.from_ase(atoms, *theory, attributes.get('split', 'train'))
+    return LabelData.from_ase(atoms, *theory, attributes.get('split', 'train'), energy_extrapolated)
 
 
 def label_outputs(

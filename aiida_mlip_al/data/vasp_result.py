@@ -23,12 +23,16 @@ ADDED_TAGS = {
     *('ldau', 'ldautype', 'ldaul', 'ldauu', 'ldauj', 'ldauprint'),
 }
 
+# What belongs to a level of theory besides INCAR tags and the version of VASP.
+THEORY_KEYS = ('kpoint_spacing', 'potcars', 'magnetic_moments', 'hubbard')
+
 
 class VaspRun(NamedTuple):
     """What one run of VASP found, atoms in VASP's order.
 
     :param nelm: most electronic steps.
     :param energy: free energy (``e_fr_energy``, TOTEN): forces and stress are its derivatives, also with smearing. eV.
+    :param energy_extrapolated: that energy at zero smearing (``e_0_energy``), eV, where VASP gave it.
     :param forces: (n, 3), eV/Å.
     :param stress: (6,) in ASE's order and sign, eV/Å³.
     """
@@ -40,6 +44,7 @@ class VaspRun(NamedTuple):
     forces: NDArray[np.float64] | None
     stress: NDArray[np.float64] | None
     version: str | None
+    energy_extrapolated: float | None = None
 
     @classmethod
     def from_misc(cls, misc: Mapping[str, Any]) -> VaspRun:
@@ -48,14 +53,16 @@ class VaspRun(NamedTuple):
         :param misc: ``run_status``, ``total_energies``, ``forces`` (eV/Å), ``stress`` (kB, positive when compressed), ``version``.
         """
         status, stress, forces = misc.get('run_status') or {}, misc.get('stress'), misc.get('forces')
+        energies = misc.get('total_energies') or {}
         return cls(
             finished=bool(status.get('finished')),
             converged=bool(status.get('electronic_converged')) and not status.get('contains_nelm_breach'),
             nelm=status.get('nelm'),
-            energy=(misc.get('total_energies') or {}).get('energy_free'),
+            energy=energies.get('energy_free'),
             forces=None if forces is None else np.asarray(forces, dtype=float),
             stress=None if stress is None else full_3x3_to_voigt_6_stress(-np.asarray(stress, dtype=float) * KILOBAR),
             version=misc.get('version'),
+            energy_extrapolated=energies.get('energy_extrapolated'),
         )
 
     @classmethod
@@ -70,6 +77,7 @@ class VaspRun(NamedTuple):
             forces=None if frame is None else frame.forces,
             stress=None if frame is None else frame.stress,
             version=vasprun.version,
+            energy_extrapolated=None if frame is None else frame.energy_extrapolated,
         )
 
 
@@ -120,6 +128,27 @@ def changed_tags(asked: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str,
     }
 
 
+def theory_tags(level: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the INCAR tags that belong to a level of theory."""
+    return {tag: value for tag, value in level['incar'].items() if tag not in NEUTRAL_TAGS}
+
+
+def theory_differences(level: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return in what two levels of theory differ, the version of VASP aside: INCAR tags, and what stands beside them."""
+    one, two = (
+        {
+            **{tag.upper(): value for tag, value in theory_tags(values).items()},
+            **{f'`{key}`': values.get(key) for key in THEORY_KEYS},
+        }
+        for values in (level, other)
+    )
+    return [
+        key
+        for key in sorted(one.keys() | two.keys())
+        if fingerprint({'': one.get(key)}) != fingerprint({'': two.get(key)})
+    ]
+
+
 def theory_of(level: Mapping[str, Any], version: str | None) -> Theory:
     """Return name and fingerprint of a level of theory.
 
@@ -127,11 +156,7 @@ def theory_of(level: Mapping[str, Any], version: str | None) -> Theory:
         ``hubbard``; ``theory``, its name.
     :param version: of VASP.
     """
-    tags = {tag: value for tag, value in level['incar'].items() if tag not in NEUTRAL_TAGS}
-    fixed = {
-        'incar': tags,
-        'version': version,
-        **{key: level.get(key) for key in ('kpoint_spacing', 'potcars', 'magnetic_moments', 'hubbard')},
-    }
+    tags = theory_tags(level)
+    fixed = {'incar': tags, 'version': version, **{key: level.get(key) for key in THEORY_KEYS}}
     described = ', '.join(f'{tag.upper()}={tags[tag]}' for tag in ('gga', 'metagga', 'encut') if tag in tags)
     return Theory(level.get('theory') or f'VASP {level["potential_family"]}({described})', fingerprint(fixed))

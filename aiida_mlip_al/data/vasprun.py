@@ -25,9 +25,10 @@ class Frame:
     :param positions: Cartesian and wrapped into the cell, (n, 3), Å.
     :param energy: free energy TOTEN (``e_fr_energy``), eV, with dispersion and without the P V that PSTRESS adds.
     :param forces: (n, 3), eV/Å.
-    :param stress: (6,) in eV/Å³ with ASE's sign and order; None if VASP computed none.
+    :param stress: (6,) in eV/Å³ with ASE's sign and order, without the motion of the ions; None if VASP computed none.
     :param scf_steps: electronic steps.
     :param converged: whether these were fewer than NELM, so that the electrons were not stopped.
+    :param energy_extrapolated: the energy at zero smearing (``e_0_energy``), eV; NaN if there is none.
     """
 
     cell: Array
@@ -37,10 +38,11 @@ class Frame:
     stress: Array | None
     scf_steps: int
     converged: bool
+    energy_extrapolated: float = float('nan')
 
     @property
     def finite(self) -> bool:
-        """Whether all numbers are there."""
+        """Whether all numbers are there that a frame needs."""
         arrays = (self.cell, self.positions, self.energy, self.forces, 0.0 if self.stress is None else self.stress)
         return all(bool(np.isfinite(values).all()) for values in arrays)
 
@@ -110,7 +112,7 @@ def _frame(block: ElementTree.Element, n_atoms: int, nelm: int, pressure: float)
     cell = _rows(block.find("structure/crystal/varray[@name='basis']"), 3)
     fractions = _rows(block.find("structure/varray[@name='positions']"), n_atoms)
     stress = block.find("varray[@name='stress']")
-    steps = len(block.findall('scstep'))
+    steps = block.findall('scstep')
     energy = _number(block.findtext("energy/i[@name='e_fr_energy']"), np.nan)
     if pressure:
         energy -= pressure * abs(float(np.linalg.det(cell)))
@@ -120,9 +122,21 @@ def _frame(block: ElementTree.Element, n_atoms: int, nelm: int, pressure: float)
         energy=energy,
         forces=_rows(block.find("varray[@name='forces']"), n_atoms),
         stress=None if stress is None else full_3x3_to_voigt_6_stress(-_rows(stress, 3) * KILOBAR),
-        scf_steps=steps,
-        converged=steps < nelm,
+        scf_steps=len(steps),
+        converged=len(steps) < nelm,
+        energy_extrapolated=energy + _extrapolation(steps[-1] if steps else None),
     )
+
+
+def _extrapolation(step: ElementTree.Element | None) -> float:
+    """Return how far the energy at zero smearing lies above the free energy, eV; NaN if a number is missing.
+
+    It is read from the last electronic step: VASP 5 writes something else under the name ``e_0_energy`` of the frame.
+    """
+    if step is None:
+        return float('nan')
+    free, zero = (_number(step.findtext(f"energy/i[@name='{name}']"), np.nan) for name in ('e_fr_energy', 'e_0_energy'))
+    return zero - free
 
 
 def _rows(varray: ElementTree.Element | None, count: int) -> Array:

@@ -105,6 +105,7 @@ def trajectory_of(structure: orm.StructureData, frames: Followed, timestep: floa
         positions=np.array([positions for _, _, positions in frames]),
         cells=np.array([frame.cell for _, frame, _ in frames]),
         energies=np.array([frame.energy for _, frame, _ in frames]),
+        energies_extrapolated=np.array([frame.energy_extrapolated for _, frame, _ in frames]),
         forces=np.array([frame.forces for _, frame, _ in frames]),
         stress=np.array([none if frame.stress is None else frame.stress for _, frame, _ in frames]),
         scf_steps=np.array([frame.scf_steps for _, frame, _ in frames]),

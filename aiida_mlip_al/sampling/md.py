@@ -29,6 +29,10 @@ class MdStep(Dynamics):
         min_length=1,
         description='a level of theory of VASP by its name; each walker is then a run of VASP',
     )
+    reuse_labels: bool = Field(
+        default=False,
+        description="with 'vasp': what the MD has computed for a frame is its label; needs the level of theory of the labels",
+    )
     temperature_ramp: Annotated[list[Positive], Ends] | None = Field(
         default=None, description='K after the equilibration and at the end; replaces temperature'
     )
@@ -46,6 +50,8 @@ class MdStep(Dynamics):
             raise ValueError("'arguments' need a 'calculator'")
         if self.vasp is not None:
             self._check_vasp()
+        elif self.reuse_labels:
+            raise ValueError("'reuse_labels' is for MD by VASP at the level of theory of the labels")
         return self
 
     def _check_vasp(self) -> None:
@@ -55,6 +61,11 @@ class MdStep(Dynamics):
             raise ValueError("with 'vasp' the thermostat is 'langevin'")
         if self.barostat_mask == 'isotropic':
             raise ValueError("with 'vasp', 'barostat_mask' is three booleans: VASP changes the shape of the cell too")
+        if self.reuse_labels and self.ensemble == 'npt':
+            raise ValueError(
+                "'reuse_labels' is not for ensemble 'npt': VASP keeps the plane waves and k-points of the first cell, so that "
+                'the frames are of another level of theory'
+            )
 
     @property
     def conditions(self) -> list[float | list[float]]:

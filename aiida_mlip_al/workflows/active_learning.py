@@ -24,9 +24,10 @@ from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_sele
 
 from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
-from .explore import ExploreWorkChain
+from .explore import ExploreWorkChain, validate_exploration
 from .label import LabelWorkChain
 from .perturb_and_sample import PerturbAndSampleWorkChain
+from .seed_stages import reuse_problem
 from .submit_once import SubmitOnce
 
 
@@ -41,7 +42,11 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         check_same_theory(datasets)
     except ValueError as error:
         return str(error)
-    return None
+    for seeding in (inputs.get('seeding') or {}, inputs.get('test') or {}):
+        message = reuse_problem(seeding.get('chains', {}), seeding.get('vasp', {}), inputs['label'])
+        if message:
+            return message
+    return validate_exploration(inputs['explore'])
 
 
 class ActiveLearningWorkChain(SubmitOnce, WorkChain):
@@ -96,7 +101,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         spec.expose_inputs(
             LabelWorkChain,
             namespace='label',
-            exclude=('structures',),
+            exclude=('structures', 'computed'),
             namespace_options={'help': 'How structures are labelled.'},
         )
         spec.expose_inputs(
@@ -273,8 +278,9 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
     def run_label_seeds(self) -> None:
         """Label the first frames and the test frames."""
         for namespace in self.ctx.seeded:
-            frames = dict(self.ctx[self.round_label(namespace)].outputs.frames.items())
-            self.submit_label(frames, self.round_label(f'label_{namespace}'))
+            outputs = self.ctx[self.round_label(namespace)].outputs
+            computed = dict(outputs.computed.items()) if 'computed' in outputs else {}
+            self.submit_label(dict(outputs.frames.items()), self.round_label(f'label_{namespace}'), computed)
 
     def inspect_label_seeds(self) -> ExitCode | None:
         """Keep the shards."""
@@ -490,10 +496,16 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
 
     # ----------------------------------------------------------------------------------------------------- what stages share
 
-    def submit_label(self, frames: dict[str, orm.StructureData], label: str) -> None:
-        """Submit the labelling of frames."""
+    def submit_label(
+        self,
+        frames: dict[str, orm.StructureData],
+        label: str,
+        computed: dict[str, orm.TrajectoryData] | None = None,
+    ) -> None:
+        """Submit the labelling of frames; those of ``computed`` dynamics have their labels already."""
         inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
         inputs.structures = frames
+        inputs.computed = computed or {}
         inputs.metadata.call_link_label = label
         node = self.submit(LabelWorkChain, **inputs)
         self.report(f'{label}: {len(frames)} structures <{node.pk}>')

@@ -10,9 +10,11 @@ from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.functions import collect_labels
+from aiida_mlip_al.calculations.vasp_functions import frames_in, read_vasp_md
 from aiida_mlip_al.data import DatasetData, LabelData
+from aiida_mlip_al.data.vasp_result import theory_of
 
-from .label_engines import LABEL_ENGINES, LabelEngine, engine_given
+from .label_engines import LABEL_ENGINES, LabelEngine, LabelOutcome, engine_given
 from .pool import Pool
 
 
@@ -23,7 +25,22 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     for name in ('batch_size', 'max_concurrent'):
         if inputs[name] < 1:
             return f'`{name}` is {inputs[name]}, but must be at least 1.'
-    return engine_given(inputs, LABEL_ENGINES, 'label')
+    return engine_given(inputs, LABEL_ENGINES, 'label') or validate_computed(inputs)
+
+
+def validate_computed(inputs: Any) -> str | None:
+    """Refuse trajectories that are not of the level of theory and version of VASP of the labels."""
+    trajectories = inputs.get('computed') or {}
+    if trajectories and 'vasp' not in inputs:
+        return 'Trajectories in `computed` go with labels by VASP.'
+    hashes = {name: node.base.attributes.get('theory_hash', None) for name, node in trajectories.items()}
+    for name, node in trajectories.items():
+        theory = theory_of(inputs['vasp']['theory'].get_dict(), node.base.attributes.get('version', None))
+        if hashes[name] != theory.fingerprint:
+            return f'The trajectory `{name}` in `computed` is not of the level of theory of the labels.'
+    if len(set(hashes.values())) > 1:
+        return 'The trajectories in `computed` are of several versions of VASP.'
+    return None
 
 
 class LabelWorkChain(Pool):
@@ -35,6 +52,13 @@ class LabelWorkChain(Pool):
         spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='What to label, by name.')
         for engine in LABEL_ENGINES.values():
             engine.define(spec)
+        spec.input_namespace(
+            'computed',
+            valid_type=orm.TrajectoryData,
+            dynamic=True,
+            required=False,
+            help='Dynamics by VASP at the level of theory of the labels: a structure that is a frame of it is not computed again.',
+        )
         spec.input('batch_size', valid_type=int, non_db=True, default=20, help='Structures in one job.')
         spec.input('max_concurrent', valid_type=int, non_db=True, default=2, help='Jobs in flight at the same time.')
         spec.input(
@@ -78,14 +102,29 @@ class LabelWorkChain(Pool):
 
     def setup(self) -> None:
         """Queue everything once."""
-        self.ctx.queue = [
-            (batch, 1) for batch in self.engine.batches(sorted(self.inputs.structures), self.inputs.batch_size)
-        ]
         self.ctx.running = {}
         self.ctx.finished = {}
         self.ctx.n_labelled = 0
         self.ctx.reasons = {}
         self.ctx.sent = 0
+        known = self.take_computed() if self.inputs.get('computed') else set()
+        left = sorted(set(self.inputs.structures) - known)
+        self.ctx.queue = [(batch, 1) for batch in self.engine.batches(left, self.inputs.batch_size)]
+
+    def take_computed(self) -> set[str]:
+        """Label the structures that dynamics has computed already, and return their names."""
+        structures, trajectories = dict(self.inputs.structures), dict(self.inputs.computed)
+        known = sorted(frames_in(structures, trajectories))
+        if known:
+            _, node = read_vasp_md.run_get_node(
+                self.inputs.vasp.theory,
+                self.inputs.vasp.settings,
+                structures={name: structures[name] for name in known},
+                trajectories=trajectories,
+            )
+            self.take('computed', node, self.engine.outcome(node, known))
+            self.report(f'{self.ctx.n_labelled} labels are those of the dynamics')
+        return set(known)
 
     def should_run_batches(self) -> bool:
         """Go on until everything is done."""
@@ -110,13 +149,7 @@ class LabelWorkChain(Pool):
         for node in self.ended(self.ctx.running):
             label, batch, attempt = self.ctx.running.pop(node.pk)
             outcome = self.engine.outcome(node, batch)
-            for name, data in outcome.labels.items():
-                self.out(f'labels.{name}', data)
-            self.ctx.n_labelled += len(outcome.labels)
-            for reason in outcome.rejected.values():
-                self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
-            if 'report' in node.outputs:
-                self.ctx.finished[label] = node
+            self.take(label, node, outcome)
             # With every job that labels something fewer are left, so only the others count.
             in_vain = 0 if outcome.labels else attempt
             if outcome.unfinished and outcome.curable and in_vain < self.inputs.max_attempts:
@@ -127,6 +160,16 @@ class LabelWorkChain(Pool):
             elif outcome.unfinished:
                 self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures for good: {outcome.message}')
                 self.ctx.reasons['not_reached'] = self.ctx.reasons.get('not_reached', 0) + len(outcome.unfinished)
+
+    def take(self, label: str, node: orm.ProcessNode, outcome: LabelOutcome) -> None:
+        """Attach labels and count rejections."""
+        for name, data in outcome.labels.items():
+            self.out(f'labels.{name}', data)
+        self.ctx.n_labelled += len(outcome.labels)
+        for reason in outcome.rejected.values():
+            self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
+        if 'report' in node.outputs:
+            self.ctx.finished[label] = node
 
     def should_collect(self) -> bool:
         """Collect unless nothing came back at all."""

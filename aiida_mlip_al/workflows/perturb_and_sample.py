@@ -17,7 +17,7 @@ from aiida_mlip_al.sampling import SEEDERS, job_positions, parse_steps, validate
 from aiida_mlip_al.selection.splits import validate_split
 
 from .label import LabelWorkChain
-from .seed_stages import reason, stage_of, vasp_level_of
+from .seed_stages import reason, reuse_problem, stage_of, vasp_level_of
 from .submit_once import SubmitOnce
 
 
@@ -58,7 +58,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
                 return (
                     f'chain `{name}`, step `{step}`: name a calculator in the step, or one for all as `ase.calculator`.'
                 )
-    return None
+    return reuse_problem(inputs['chains'], inputs.get('vasp', {}), inputs['label']) if 'label' in inputs else None
 
 
 class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
@@ -110,7 +110,7 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         spec.expose_inputs(
             LabelWorkChain,
             namespace='label',
-            exclude=('structures',),
+            exclude=('structures', 'computed'),
             namespace_options={
                 'required': False,
                 'populate_defaults': False,
@@ -127,6 +127,12 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         )
         spec.output_namespace('frames', valid_type=FrameData, dynamic=True, help='The frames, by chain and number.')
         spec.output_namespace(
+            'computed',
+            valid_type=orm.TrajectoryData,
+            dynamic=True,
+            help='Trajectories whose energies, forces and stress are labels (`reuse_labels`), for LabelWorkChain.',
+        )
+        spec.output_namespace(
             'rejected', valid_type=orm.Dict, dynamic=True, help='Draws rejected, by reason, by chain.'
         )
         spec.expose_outputs(LabelWorkChain, namespace_options={'required': False})
@@ -139,6 +145,7 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         self.ctx.current = {name: dict(self.inputs.structures) for name in self.inputs.chains}
         self.ctx.kept = {name: [] for name in self.inputs.chains}
         self.ctx.references = {name: {} for name in self.inputs.chains}
+        self.ctx.computed = {}
         self.ctx.failure = None
 
     def segments_of(self, chain: orm.List) -> list[orm.Dict]:
@@ -221,6 +228,15 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
                 self.ctx.failure = (name, outcome.problem)
                 continue
             self.ctx.current[name], self.ctx.references[name] = outcome.frames, outcome.references
+            for trajectory in outcome.computed:
+                self.keep_computed(trajectory)
+
+    def keep_computed(self, trajectory: orm.TrajectoryData) -> None:
+        """Keep a trajectory that has labels; if VASP was exchanged meanwhile, only those of the version that came first."""
+        computed = self.ctx.computed
+        hashes = [node.base.attributes.get('theory_hash', None) for node in (trajectory, *computed.values())]
+        if hashes[0] is not None and len(set(hashes)) == 1:
+            computed[f'trajectory_{len(computed):02d}'] = trajectory
 
     def collect_frames(self) -> ExitCode | None:
         """Attach the frames of all chains."""
@@ -233,6 +249,8 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
             for label, frame in {**kept, **self.ctx.current[name]}.items():
                 self.ctx.frames[f'{name}_{label}'] = frame
                 self.out(f'frames.{name}_{label}', frame)
+        for name, trajectory in self.ctx.computed.items():
+            self.out(f'computed.{name}', trajectory)
         self.report(f'{len(self.ctx.frames)} frames')
         return None
 
@@ -244,6 +262,7 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         """Label all frames."""
         inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
         inputs.structures = self.ctx.frames
+        inputs.computed = self.ctx.computed
         inputs.metadata.call_link_label = 'label'
         node = self.submit(LabelWorkChain, **inputs)
         self.report(f'labelling {len(self.ctx.frames)} frames <{node.pk}>')

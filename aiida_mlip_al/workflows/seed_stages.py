@@ -21,6 +21,7 @@ from aiida_mlip_al.calculations.seed_functions import (
     relaxed_frames,
     trajectory_frames,
 )
+from aiida_mlip_al.data.vasp_result import theory_differences
 
 from .force_constants import ForceConstantsWorkChain
 from .vasp_md import VaspMdWorkChain
@@ -34,12 +35,14 @@ class StageOutcome:
 
     :param frames: by name.
     :param references: for each frame, the equilibrium structure with the same atoms that it derives from, where there is one.
+    :param computed: trajectories whose energies, forces and stress may be labels of these frames.
     :param notes: what went less well, for the report.
     :param problem: why the chain cannot go on.
     """
 
     frames: dict[str, orm.StructureData] = field(default_factory=dict)
     references: dict[str, orm.StructureData] = field(default_factory=dict)
+    computed: list[orm.TrajectoryData] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
 
@@ -154,7 +157,8 @@ class VaspMdStage(SeedStage):
             return StageOutcome(problem=f'MD by VASP left no frames: {notes[0]}')
         walkers = next(iter(nodes.values())).inputs.dynamics.creator.outputs.walkers
         frames = dict(trajectory_frames(segment, split, walkers, **trajectories)['frames'])
-        return StageOutcome(frames, starts_of(frames, walkers, structures, references), notes)
+        computed = list(trajectories.values()) if reuses_labels(segment.get_dict()) else []
+        return StageOutcome(frames, starts_of(frames, walkers, structures, references), computed, notes)
 
 
 class RelaxStage(SeedStage):
@@ -248,6 +252,39 @@ def stage_of(segment: orm.Dict) -> type[SeedStage]:
 def vasp_level_of(step: Mapping[str, Any]) -> str | None:
     """Return the name of the level of theory of VASP that a step names, if it does."""
     return (step.get('md') or {}).get('vasp')
+
+
+def reuses_labels(step: Mapping[str, Any]) -> bool:
+    """Return whether what an MD step computes is to be taken as labels."""
+    return bool((step.get('md') or {}).get('reuse_labels'))
+
+
+def reuse_problem(chains: Mapping[str, orm.List], levels: Mapping[str, Any], label: Mapping[str, Any]) -> str | None:
+    """Return why a step cannot give labels: it must be the same VASP at the same level of theory that makes the labels.
+
+    :param chains: of seeding steps.
+    :param levels: ``code`` and ``theory`` by the name of the level of theory of VASP.
+    :param label: inputs of LabelWorkChain.
+    """
+    for name, chain in chains.items():
+        for step in filter(reuses_labels, chain.get_list()):
+            begin, level = f'chain `{name}`, step `md`: `reuse_labels` needs', levels.get(step['md'].get('vasp'), {})
+            end = 'leave it out, and the frames are labelled anew.'
+            if not label.get('vasp'):
+                return f'{begin} labels by VASP: {end}'
+            if not {'code', 'theory'} <= set(level):
+                continue
+            differences = theory_differences(level['theory'].get_dict(), label['vasp']['theory'].get_dict())
+            if differences:
+                return (
+                    f'{begin} the level of theory of the labels, which has another {" and ".join(differences)}: {end}'
+                )
+            if level['code'].uuid != label['vasp']['code'].uuid:
+                return (
+                    f'{begin} the code of the labels, `{label["vasp"]["code"].full_label}`, for the version of VASP belongs to the '
+                    f'level of theory: {end}'
+                )
+    return None
 
 
 def reason(node: orm.ProcessNode) -> str:

@@ -52,7 +52,7 @@ class VaspMdWorkChain(SubmitOnce, WorkChain):
             valid_type=orm.TrajectoryData,
             required=False,
             help="The recorded frames in the structure's own order of atoms; with `energies` (TOTEN, eV), `forces` (eV/Å), "
-            '`stress` (eV/Å³, ASE) and `scf_steps`.',
+            '`stress` (eV/Å³, ASE) and `scf_steps`; attributes `theory_hash` and `version` of VASP.',
         )
         spec.output(
             'report', valid_type=orm.Dict, required=False, help='Frames kept and dropped, jobs, wall and core time.'
@@ -134,7 +134,9 @@ class VaspMdWorkChain(SubmitOnce, WorkChain):
             'reports': {label: outputs.report for label, outputs in jobs.items() if 'report' in outputs},
             'trajectories': {label: outputs.trajectory for label, outputs in jobs.items() if 'trajectory' in outputs},
         }
-        results = collect_vasp_md(self.inputs.structure, self.inputs.dynamics, **{k: v for k, v in found.items() if v})
+        results = collect_vasp_md(
+            self.inputs.structure, self.inputs.dynamics, self.inputs.theory, **{k: v for k, v in found.items() if v}
+        )
         self.out_many(results)
         if 'trajectory' not in results:
             dropped = results['report']['n_unconverged']

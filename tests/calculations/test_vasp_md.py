@@ -16,9 +16,11 @@ from fakes.potcars import upload_family
 from fakes.vasp_standin.inputs import Incar, read_poscar, read_potcar
 
 from aiida_mlip_al.calculations.vasp_md import collect_vasp_md, kpoints_of, make_trajectory
+from aiida_mlip_al.data.vasp_result import theory_of
 from aiida_mlip_al.workflows.vasp_theory import find_potcar
 
 Make = Callable[..., Any]
+LEVEL = {'incar': {'encut': 300}, 'potential_family': 'FAKE'}
 DYNAMICS = {'temperature_K': 300.0, 'steps': 4, 'timestep_fs': 2.0, 'seed': 3}
 
 
@@ -102,13 +104,16 @@ def test_wrong_dynamics(generate_calc_job: Make, inputs: dict[str, Any]) -> None
 class TestCollect:
     """Several jobs, one trajectory."""
 
-    def collect(self, jobs: list[tuple[int, list[float]]], **changes: Any) -> Any:
+    def collect(
+        self, jobs: list[tuple[int, list[float]]], versions: tuple[str, ...] = ('6.4.2', '6.4.2'), **changes: Any
+    ) -> Any:
         """Return what is made of jobs: first step and a force for each frame, negative where it is unconverged."""
         structure = orm.StructureData(ase=Atoms('CuNiCuCu', positions=np.eye(4)[:, :3], cell=[9, 9, 9], pbc=True))
         grouped = orm.StructureData(ase=Atoms('CuCuCuNi', cell=[9, 9, 9], pbc=True))
         made: dict[str, Any] = {'reports': {}, 'trajectories': {}}
         for number, (first, forces) in enumerate(jobs, start=1):
             report = {'next_step': first + len(forces), 'n_nonfinite': 0, 'wall_s': 2.0, 'core_s': 3.0}
+            report |= {'version': versions[number - 1], 'n_frames': len(forces)}
             made['reports'][f'segment_{number:02d}'] = orm.Dict(report)
             steps = np.arange(first, first + len(forces))
             positions = np.arange(4)[None, :, None] + 10.0 * number + np.zeros((len(forces), 4, 3))
@@ -123,7 +128,8 @@ class TestCollect:
                 energies=np.array(forces),
                 converged=np.array(forces) > 0,
             )
-        return collect_vasp_md(structure, orm.Dict({**DYNAMICS, 'steps': 8, **changes}), **made)
+        dynamics = orm.Dict({**DYNAMICS, 'steps': 8, **changes})
+        return collect_vasp_md(structure, dynamics, orm.Dict(LEVEL), **made)
 
     def test_later_jobs_replace_earlier_ones(self) -> None:
         results = self.collect([(0, [1.0] * 4), (2, [1.0] * 7)])
@@ -134,6 +140,15 @@ class TestCollect:
         assert trajectory.get_positions()[0, :, 0].tolist() == [10, 13, 11, 12]
         assert trajectory.get_array('forces')[0, :, 0].tolist() == [1, 4, 2, 3]
         assert (report['n_steps'], report['n_jobs'], report['finished'], report['wall_s']) == (9, 2, True, 4.0)
+
+    def test_theory_is_an_attribute(self) -> None:
+        """Unless it is not one theory: its fingerprint has VASP's version in it."""
+        jobs = [(0, [1.0] * 4), (4, [1.0] * 5)]
+        attributes = self.collect(jobs)['trajectory'].base.attributes
+        assert attributes.get('theory_hash') == theory_of(LEVEL, '6.4.2').fingerprint
+        assert attributes.get('version') == '6.4.2'
+        mixed = self.collect(jobs, versions=('6.4.2', '6.4.3'))['trajectory'].base.attributes
+        assert 'theory_hash' not in mixed.all
 
     def test_what_is_recorded(self) -> None:
         results = self.collect([(0, [1.0] * 5), (5, [1.0, -1.0, 1.0])], equilibration=2, steps=6, stride=2)

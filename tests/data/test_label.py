@@ -34,6 +34,18 @@ def test_comes_back_from_the_database(make_labelled: Make) -> None:
     assert set(found.info) == {'REF_energy', 'REF_stress', 'split', 'temperature_K'}
 
 
+def test_extrapolated_energy_is_kept_beside_the_label(make_labelled: Make) -> None:
+    """One can ask for it; it is never trained on."""
+    frame = make_labelled()
+    kept = LabelData.from_ase(frame, 'PBE', 'abc', energy_extrapolated=-3.25).store()
+    for value in (None, float('nan')):
+        assert LabelData.from_ase(frame, 'PBE', 'abc', energy_extrapolated=value).store().energy_extrapolated is None
+    query = QueryBuilder().append(LabelData, filters={'attributes.energy_extrapolated': {'<': -3.0}}, project='id')
+    assert kept.pk in query.all(flat=True)
+    assert load_node(kept.pk).energy_extrapolated == -3.25
+    assert set(kept.to_ase().info) == {'REF_energy', 'split'}
+
+
 def test_without_stress_and_temperature(make_labelled: Make) -> None:
     node = LabelData.from_ase(make_labelled(), 'xtb', 'abc').store()
     assert node.stress is None

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from aiida_mlip_al.config.vasp import VaspSettings
-from aiida_mlip_al.data.vasp_result import VaspRun, changed_tags, judge, label_incar, species_order, theory_of
+from aiida_mlip_al.data.vasp_result import (
+    VaspRun,
+    changed_tags,
+    judge,
+    label_incar,
+    species_order,
+    theory_differences,
+    theory_of,
+)
 
 LEVEL: dict[str, Any] = {
     'incar': {'encut': 520, 'gga': 'PE', 'algo': 'normal', 'ncore': 4},
@@ -33,6 +41,8 @@ def test_free_energy_and_stress_in_ases_sign_and_order() -> None:
     run = VaspRun.from_misc(misc())
     assert judge(run, VaspSettings()) is None
     assert run.energy == -3.5
+    assert run.energy_extrapolated == -3.4
+    assert VaspRun.from_misc(misc(total_energies={'energy_free': -3.5})).energy_extrapolated is None
     # 1 kB = 0.1 GPa = 6.241509e-4 eV/Å³; VASP's is positive when compressed.
     np.testing.assert_allclose(run.stress, -6.241509e-4 * np.array([10, 20, 30, 3, 2, 1]), rtol=1e-6)
 
@@ -83,6 +93,20 @@ def test_atoms_are_grouped_by_element_and_keep_their_order_within() -> None:
 )
 def test_what_makes_another_theory(changes: dict[str, Any]) -> None:
     assert theory_of({**LEVEL, **changes}, '6.4.2').fingerprint != theory_of(LEVEL, '6.4.2').fingerprint
+
+
+@pytest.mark.parametrize(
+    ('changes', 'names'),
+    [
+        ({'incar': {**LEVEL['incar'], 'encut': 600, 'nelm': 9}}, ['ENCUT']),
+        ({'incar': {**LEVEL['incar'], 'ivdw': 12}, 'kpoint_spacing': 0.2}, ['IVDW', '`kpoint_spacing`']),
+        ({'potcars': {'Cu': {'symbol': 'Cu_pv', 'sha512': 'def'}}, 'potential_family': 'PBE.64'}, ['`potcars`']),
+        ({'theory': 'PBE', 'potential_family': 'PBE.64'}, []),
+    ],
+)
+def test_in_what_theories_differ(changes: dict[str, Any], names: list[str]) -> None:
+    assert theory_differences({**LEVEL, **changes}, LEVEL) == names
+    assert theory_differences(LEVEL, {**LEVEL, **changes}) == names
 
 
 def test_what_makes_no_other_theory() -> None:

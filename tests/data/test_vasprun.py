@@ -55,6 +55,7 @@ def test_numbers_are_those_of_ase(folder: Path, content: bytes) -> None:
         np.testing.assert_allclose(frame.stress, atoms.get_stress(), atol=1e-10)
         assert frame.energy == atoms.get_potential_energy(force_consistent=True)
         assert frame.energy != pytest.approx(atoms.get_potential_energy(), abs=1e-3), 'not the one for sigma -> 0'
+        assert frame.energy_extrapolated == pytest.approx(atoms.get_potential_energy(), abs=1e-7)
     assert [frame.scf_steps for frame in found.frames] == [12, 6, 6, 6, 6, 6]
     assert all(frame.converged and frame.finite for frame in found.frames)
 
@@ -102,6 +103,20 @@ def test_as_many_electronic_steps_as_are_allowed(content: bytes) -> None:
     assert [frame.converged for frame in frames] == [False, True, True, True, True, True]
 
 
+def test_extrapolated_energy_of_old_versions(content: bytes) -> None:
+    """VASP 5 writes T S where the energy at zero smearing should stand, and that one where the energy without T S should."""
+    swapped = re.sub(
+        rb'(?s)(</varray>\s*<energy>.*?"e_wo_entrp"> )[^<]*(<.*?"e_0_energy"> )[^<]*<',
+        rb'\g<1>-1.0 \g<2>-0.4 <',
+        content,
+    )
+    assert swapped.count(b'-0.4 <') == 6
+    found, expected = read_vasprun(swapped).frames, read_vasprun(content).frames
+    assert [frame.energy_extrapolated for frame in found] == [frame.energy_extrapolated for frame in expected]
+    without = read_vasprun(content.replace(b'"e_0_energy"', b'"e_1_energy"')).frames
+    assert all(np.isnan(frame.energy_extrapolated) and frame.finite for frame in without)
+
+
 def test_external_pressure_is_not_part_of_the_energy(folder: Path, content: bytes) -> None:
     incar = (folder / 'INCAR').read_text()
     (folder / 'INCAR').write_text(incar + 'PSTRESS = 50\n')
@@ -111,4 +126,7 @@ def test_external_pressure_is_not_part_of_the_energy(folder: Path, content: byte
     expected = read_vasprun(content).frames[0].energy
     written = float(re.findall(rb'"e_fr_energy">\s*(\S+)', squeezed.split(b'</scstep>')[12])[0])
     assert written > expected + 1
-    assert read_vasprun(squeezed).frames[0].energy == pytest.approx(expected, abs=1e-6)
+    found = read_vasprun(squeezed).frames[0]
+    assert found.energy == pytest.approx(expected, abs=1e-6)
+    # T S of four ions with Methfessel and Paxton's first order.
+    assert found.energy_extrapolated == pytest.approx(expected + 0.4 / 3, abs=1e-6)

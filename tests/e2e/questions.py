@@ -7,8 +7,10 @@ import sys
 from collections import Counter
 from typing import Any
 
+import numpy as np
 from aiida import load_profile, orm
 from aiida.common.links import LinkType
+from ase import units
 
 
 def state(pk: str) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def without_creator(pk: str) -> list[str]:
 
 
 # Inputs of restart work chains that AiiDA itself fills with default nodes; they do not change a result.
-DEFAULTS = {'max_iterations', 'clean_workdir'}
+DEFAULTS = {'max_iterations', 'clean_workdir', 'max_restarts'}
 
 
 def labelled_more_than_once(pk: str) -> list[str]:
@@ -95,6 +97,42 @@ def hashes(pk: str) -> dict[str, str]:
     made = {f'dataset {name}': node for name, node in run.outputs.datasets.items()}
     made.update({f'final {name}': node for name, node in run.outputs.final.committee.items()})
     return {name: node.base.caching.get_hash() for name, node in made.items()}
+
+
+def dynamics(pk: str) -> list[dict[str, Any]]:
+    """Every trajectory by VASP of a seeding: its jobs, and how well the positions (Å) follow from the forces alone."""
+    found = []
+    for walker in orm.load_node(int(pk)).called:
+        if walker.process_label != 'VaspMdWorkChain':
+            continue
+        trajectory = walker.outputs.trajectory
+        jobs = sorted((job for job in walker.called if isinstance(job, orm.CalcJobNode)), key=lambda job: job.pk)
+        masses = walker.inputs.structure.get_ase().get_masses()[:, None]
+        timestep = walker.inputs.dynamics['timestep_fs'] * units.fs
+        bends = np.diff(trajectory.get_positions(), n=2, axis=0)
+        pushes = trajectory.get_array('forces')[1:-1] / masses * timestep**2
+        found.append(
+            {
+                'steps': trajectory.get_stepids().tolist(),
+                'exit_statuses': [job.exit_status for job in jobs],
+                'frames_of_jobs': [job.outputs.report['n_frames'] for job in jobs],
+                'largest_jump': float(np.abs(bends - pushes).max()),
+                'largest_acceleration': float(np.abs(pushes).max()),
+            }
+        )
+    return found
+
+
+def walkers(pk: str) -> list[dict[str, Any]]:
+    """Every walker in LAMMPS of an exploration: how its jobs ended, and the steps of the frames of all together."""
+    return [
+        {
+            'exit_statuses': [job.exit_status for job in walker.called if isinstance(job, orm.CalcJobNode)],
+            'steps': walker.outputs.deviations.walker_00.get_array('step').tolist(),
+        }
+        for walker in orm.load_node(int(pk)).called
+        if walker.process_label == 'LammpsExploreWorkChain'
+    ]
 
 
 def newest_label(_: str = '') -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ase.io import write
 
 HERE = Path(__file__).parent
 FAKES = HERE.parent / 'fakes'
+# A level of theory besides that of the labels.
+CHEAP = 'calculators: {cheap: {vasp: {code: vasp_std@localhost, potential_family: STAND-IN, incar: {encut: 200}}}}\n'
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -62,10 +65,17 @@ def test_dry_run_says_what_vasp_gets(vasp):
         ('vasp_std@', 'vasp_gam@', 'The code `vasp_gam@localhost` for the stage `label` does not exist'),
         ('{ismear: 1', '{ismeer: 1', 'ismeer'),
         ('copper.xyz', 'water.xyz', 'has no POTCAR `H` for H'),
+        (
+            'md: {temperature',
+            'md: {calculator: cheap, temperature',
+            '`reuse_labels` needs the level of theory of the labels',
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_is_submitted(vasp, old, new, sentence):
-    (vasp.folder / 'wrong.yaml').write_text((vasp.folder / 'vasp.yaml').read_text().replace(old, new))
+    text = (vasp.folder / 'vasp.yaml').read_text()
+    assert old in text
+    (vasp.folder / 'wrong.yaml').write_text(text.replace(old, new) + CHEAP)
     told = vasp.cli('launch', 'wrong.yaml', check=False)
     assert sentence in ' '.join(told.split())
     assert 'Traceback' not in told
@@ -77,10 +87,50 @@ def test_a_whole_run(vasp):
     state = vasp.ask('state', pk)
     assert state['exit_status'] == 0, state
     outputs = vasp.ask('outputs', pk)
-    assert sum(outputs['datasets']['seeds'].values()) + sum(outputs['datasets']['test'].values()) == 7, 'eight less one'
+    counts = {name: sum(splits.values()) for name, splits in outputs['datasets'].items()}
+    assert counts['seeds'] + counts['test'] == 9, 'six rattled, two of the MD and two for tests, less one'
     assert {'seeds', 'test', 'iteration_01'} <= set(outputs['datasets'])
     assert vasp.ask('without_creator', pk) == []
     calls = [json.loads(line) for line in (vasp.folder / 'calls.jsonl').read_text().splitlines()]
     hashes = [call['hash'] for call in calls]
     assert len(hashes) == len(set(hashes)), 'no structure was computed twice'
     assert [call['fault'] for call in calls].count('crash') == 1
+    assert len(calls) == 8 + counts['iteration_01'], 'the frames of the MD had their labels'
+
+
+# What a scheduler does at the end of the time: it kills the whole job. AiiDA's `core.direct` never does.
+TIME_LIMIT = '[ -n "$LIMITED" ] || LIMITED=1 exec timeout -s KILL {} bash "$0"'
+MD = """
+seed: [{{md: {{ensemble: nve, temperature: 600, timestep_fs: 2.0, steps: 9, every: 1}}}}]
+resources:
+  seed:
+    max_wallclock_seconds: 8
+    custom_scheduler_commands: '{limit}'
+    environment_variables: {environment}
+"""
+
+
+def test_dynamics_outlives_the_time_limit(vasp):
+    """A frame takes a second and a job has eight, so that the scheduler kills some: no frame is lost, and nobody can tell."""
+    log, faults = vasp.folder / 'md_calls.jsonl', vasp.folder / 'md_faults.json'
+    faults.write_text(json.dumps([{'match': {}, 'fault': 'slow', 'seconds': 1.0}]))
+    environment = json.dumps({'VASP_STANDIN_LOG': str(log), 'VASP_STANDIN_FAULTS': str(faults)})
+    kept = [
+        line
+        for line in (HERE / 'vasp.yaml').read_text().splitlines()
+        if not line.startswith(('seed:', '  near:', '  hot:'))
+    ]
+    text = MD.format(limit=TIME_LIMIT.format(8), environment=environment)
+    (vasp.folder / 'md.yaml').write_text('\n'.join(kept) + text)
+    told = vasp.cli('seed', 'md.yaml', '--wait')
+    (found,) = vasp.ask('dynamics', re.findall(r'process (\d+)', told)[0])
+    assert found['steps'] == list(range(1, 10))
+    assert found['exit_statuses'][-1] == 0
+    assert set(found['exit_statuses'][:-1]) == {400}, 'killed at least once'
+    assert sum(found['frames_of_jobs']) == 10, 'no frame is lost, and none computed again'
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [call['velocities'] for call in calls] == [False] + [True] * (len(calls) - 1)
+    assert len(calls) == len(found['exit_statuses'])
+    # Verlet's step holds across the breaks: x(t+Δt) - 2 x(t) + x(t-Δt) = F/m Δt².
+    assert found['largest_jump'] < 1e-6
+    assert found['largest_acceleration'] > 1e-4

@@ -130,8 +130,8 @@ def test_ase_reads_the_calculators_results_in_the_order_of_the_poscar(case, name
     assert found.get_chemical_symbols() == ['Cu', 'Ni', 'Cu', 'Ni']
     assert_same_results(found, expected, atol=1e-6 if name == 'vasprun.xml' else 1e-5)
     assert np.abs(expected.get_forces()).max() > 1, 'a wrong order would show'
-    # sigma -> 0 is half of T S above the free energy
-    assert found.get_potential_energy() - expected.get_potential_energy() == pytest.approx(0.5 * 0.1 * 4, abs=1e-6)
+    # sigma -> 0 is a third of T S above the free energy with Methfessel and Paxton's first order
+    assert found.get_potential_energy() - expected.get_potential_energy() == pytest.approx(0.1 * 4 / 3, abs=1e-6)
 
 
 def test_parsevasp_reads_three_energies_and_a_stress_that_is_positive_under_compression(case):
@@ -144,7 +144,7 @@ def test_parsevasp_reads_three_energies_and_a_stress_that_is_positive_under_comp
     energies = parsed.get_energies('last', etype=kinds, nosc=False)
     free, entropy = reference(squeezed).get_potential_energy(), 0.1 * 4
     found = [energies[f'{kind}_final'][0] for kind in kinds]
-    np.testing.assert_allclose(found, [free, free + entropy, free + entropy / 2], atol=1e-7)
+    np.testing.assert_allclose(found, [free, free + entropy, free + entropy / 3], atol=1e-7)
     assert energies['electronic_steps'] == [12]
     stress = parsed.get_stress('last')
     assert stress[0, 0] > 10
@@ -705,7 +705,7 @@ def test_vasp_work_chain_returns_the_calculators_results(aiida_profile_clean, ai
     free = expected.get_potential_energy()
     energies = misc['total_energies']
     assert energies['energy_free'] == pytest.approx(free, abs=1e-6)
-    assert energies['energy_extrapolated'] == pytest.approx(free + 0.2, abs=1e-6)
+    assert energies['energy_extrapolated'] == pytest.approx(free + 0.4 / 3, abs=1e-6)
     assert energies['energy_no_entropy'] == pytest.approx(free + 0.4, abs=1e-6)
     np.testing.assert_allclose(misc['forces'], expected.get_forces(), atol=1e-6)
     kilobar = -np.array(misc['stress']) * 0.1 * units.GPa

@@ -26,10 +26,17 @@ def test_ramp_replaces_the_temperatures() -> None:
         ({'calculator': 'tblite.ase:TBLite'}, "give 'calculator' or 'vasp', not both"),
         ({'thermostat': 'bussi'}, "with 'vasp' the thermostat is 'langevin'"),
         ({'ensemble': 'npt', 'pressure': 0.0, 'barostat_mask': 'isotropic'}, "'barostat_mask' is three booleans"),
+        ({'ensemble': 'npt', 'pressure': 0.0, 'reuse_labels': True}, "'reuse_labels' is not for ensemble 'npt'"),
     ],
 )
 def test_what_vasp_cannot_do(values: dict[str, Any], sentence: str) -> None:
     assert sentence in str(validate_steps([{'md': {'vasp': 'cheap', **values}}]))
+
+
+def test_labels_come_from_vasp_only() -> None:
+    wrong = [{'md': {'calculator': 'tblite.ase:TBLite', 'reuse_labels': True}}]
+    assert "'reuse_labels' is for MD by VASP" in str(validate_steps(wrong))
+    assert validate_steps([{'md': {'vasp': 'label', 'reuse_labels': True}}]) is None
 
 
 def test_what_vasp_can_do() -> None:

@@ -41,6 +41,8 @@ def assert_is_emt(label, structure):
     atoms = structure.get_ase()
     atoms.calc = EMT()
     assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    # A third of the T S of SIGMA = 0.1 eV for each ion, with Methfessel and Paxton's first order.
+    assert label.energy_extrapolated == pytest.approx(label.energy + 0.1 * len(atoms) / 3, abs=1e-6)
     np.testing.assert_allclose(label.forces, atoms.get_forces(), atol=1e-6)
     np.testing.assert_allclose(label.stress, atoms.get_stress(), atol=1e-6)
 

@@ -12,6 +12,8 @@ from ase.calculators.emt import EMT
 from fakes.vasp_standin.inputs import Incar
 
 from aiida_mlip_al.calculations.functions import frame_of
+from aiida_mlip_al.calculations.vasp_md import make_trajectory
+from aiida_mlip_al.data.vasp_result import theory_of
 from aiida_mlip_al.workflows.vasp_theory import vasp_level
 
 pytestmark = pytest.mark.slow
@@ -217,6 +219,138 @@ def test_walker_that_fails_costs_only_itself(standin, alloy):
     assert {frame.origin['temperature_K'] for frame in results['frames'].values()} == {300.0}
     assert {frame.origin['kind'] for frame in results['frames'].values()} == {'md'}
     assert [frame.origin['index'] for frame in results['frames'].values()] == [0, 1]
+
+
+def reuse(standin, alloy, *steps, changes=None, code=None, **limits):
+    """Seed and label with the MD at the level of the labels, or one that differs from it."""
+    chain = [{'md': {**HOT['md'], 'reuse_labels': True}}, *steps]
+    labels = standin.inputs(['Cu', 'Ni'], **limits)
+    level = {
+        'code': code or labels['code'],
+        'theory': orm.Dict(vasp_level(standin.labels(['Cu', 'Ni'], **(changes or {})), ['Cu', 'Ni'])),
+        'options': orm.Dict(standin.options),
+    }
+    inputs = {'vasp': labels, 'batch_size': 10, 'max_failed_fraction': 0.7}
+    return seeds(
+        standin, {'alloy': alloy}, chain, vasp={'cheap': level}, label=inputs, split={'validation_fraction': 0.5}
+    )
+
+
+def test_what_the_md_computed_is_the_label(standin, alloy):
+    """Frames that are kept have their labels from the MD, and only those that are changed are sent to VASP."""
+    results, node = reuse(standin, alloy, {'keep': {}}, {'lattice_perturbation': {'copies': 1}})
+    assert node.exit_status == 0, node.exit_message
+    frames, labels = results['frames'], results['labels']
+    assert sorted(frames) == sorted(labels)
+    kept = sorted(name for name in labels if 'kept' in name)
+    assert len(kept) == 4
+    assert len(labels) == 8
+    single_points = [call for call in standin.calls() if call['incar']['NSW'] == '0']
+    assert len(single_points) == 4
+    assert len(standin.calls()) == 6, 'and two walkers'
+    for name, label in labels.items():
+        atoms = frames[name].get_ase()
+        atoms.calc = EMT()
+        assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+        assert label.energy_extrapolated == pytest.approx(label.energy + 0.4 / 3, abs=1e-6)
+        np.testing.assert_allclose(label.forces, atoms.get_forces(), atol=1e-6)
+        np.testing.assert_allclose(label.stress, atoms.get_stress(), atol=1e-6)
+        assert label.split == frames[name].split
+        made_of = {link.node.pk for link in label.creator.base.links.get_incoming().all()}
+        assert frames[name].pk in made_of
+        assert (label.creator.process_label == 'read_vasp_md') is (name in kept)
+    jobs = orm.QueryBuilder().append(orm.Node, filters={'pk': labels[kept[0]].pk}, tag='label')
+    jobs.append(orm.CalcJobNode, with_descendants='label')
+    assert {job.process_label for job in jobs.all(flat=True)} == {'VaspMdCalculation'}
+    assert len({label.theory_hash for label in labels.values()}) == 1
+    assert {label.split for label in labels.values()} == {'train', 'validation'}
+    assert results['dataset'].n_frames == 8
+    assert {frame.info['name'] for frame in results['dataset'].iterate()} == set(labels)
+    assert (results['report']['n_labelled'], results['report']['n_rejected']) == (8, 0)
+    assert all(output.creator is not None for output in [*labels.values(), results['dataset'], results['report']])
+
+
+@pytest.fixture
+def computed(standin):
+    """Return a function: frames as if VASP had computed them, with a force of each, eV/Å, at a level of theory."""
+
+    def make(frames, forces, level):
+        atoms = orm.StructureData(ase=frames[0])
+        n_frames, n_atoms = len(frames), len(frames[0])
+        trajectory = make_trajectory(
+            atoms,
+            np.arange(n_frames),
+            times=np.arange(n_frames) * 0.002,
+            positions=np.array([frame.positions for frame in frames]),
+            cells=np.array([frame.cell.array for frame in frames]),
+            energies=np.arange(n_frames) - 10.0,
+            energies_extrapolated=np.full(n_frames, np.nan),
+            forces=np.array([np.eye(n_atoms, 3) * force for force in forces]),
+            stress=np.full((n_frames, 6), np.nan),
+            converged=np.full(n_frames, True),
+        )
+        attributes = {'theory_hash': theory_of(level, '6.4.3').fingerprint, 'version': '6.4.3'}
+        trajectory.base.attributes.set_many(attributes)
+        return trajectory.store()
+
+    return make
+
+
+def test_labels_of_the_md_are_judged_as_others(standin, alloy, computed):
+    """Atoms too close, a force beyond the limit and numbers that are not finite give no label, and no run of VASP either."""
+    frames = [alloy.get_ase() for _ in range(4)]
+    for index, frame in enumerate(frames):
+        frame.rattle(0.01, seed=index)
+    frames[1].positions[1] = frames[1].positions[0] + [0.3, 0, 0]
+    inputs = standin.inputs(['Cu', 'Ni'])
+    trajectory = computed(frames, [1.0, 1.0, 51.0, np.nan], inputs['theory'].get_dict())
+    structures = {f'frame_{index}': orm.StructureData(ase=frame).store() for index, frame in enumerate(frames)}
+    results, node = run_get_node(
+        WorkflowFactory('mlip_al.label'),
+        structures=structures,
+        vasp=inputs,
+        computed={'hot': trajectory},
+        max_failed_fraction=0.8,
+    )
+    assert node.exit_status == 0, node.exit_message
+    assert results['report']['reasons'] == {'too_close': 1, 'force_cap': 1, 'non_finite': 1}
+    assert sorted(results['labels']) == ['frame_0']
+    label = results['labels']['frame_0']
+    assert (label.energy, label.stress, label.energy_extrapolated) == (-10.0, None, None)
+    # VASP groups the atoms, and in the trajectory they stand in their own order.
+    np.testing.assert_array_equal(label.forces, np.eye(4, 3))
+    assert results['dataset'].n_frames == 1
+    assert standin.calls() == []
+
+
+def test_labels_of_another_theory_are_refused(standin, alloy, aiida_code_installed):
+    """In one sentence, and before anything is submitted."""
+    with pytest.raises(ValueError, match=r'chain `hot`, step `md`: .* level of theory of the labels, .* another ENCUT'):
+        reuse(standin, alloy, changes={'incar': {**standin.labels([]).incar, 'encut': 250}})
+    with pytest.raises(ValueError, match='another `kpoint_spacing`'):
+        reuse(standin, alloy, changes={'kpoint_spacing': 0.3})
+    other = aiida_code_installed(
+        label='other', default_calc_job_plugin='vasp.vasp', filepath_executable=str(standin.code.filepath_executable)
+    )
+    with pytest.raises(ValueError, match='needs the code of the labels, `vasp@localhost`'):
+        reuse(standin, alloy, code=other)
+    chain = [{'md': {**HOT['md'], 'reuse_labels': True}}]
+    emt = {'ase': {'code': standin.code, 'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'})}}
+    with pytest.raises(ValueError, match='`reuse_labels` needs labels by VASP'):
+        seeds(standin, {'alloy': alloy}, chain, label=emt)
+    assert standin.calls() == []
+
+
+def test_trajectories_of_another_theory_give_no_labels(standin, alloy, computed):
+    inputs = standin.inputs(['Cu', 'Ni'])
+    other = {**inputs['theory'].get_dict(), 'kpoint_spacing': 0.3}
+    with pytest.raises(ValueError, match='`hot` in `computed` is not of the level of theory of the labels'):
+        run_get_node(
+            WorkflowFactory('mlip_al.label'),
+            structures={'alloy': alloy},
+            vasp=inputs,
+            computed={'hot': computed([alloy.get_ase()], [1.0], other)},
+        )
 
 
 def test_unknown_level_is_one_sentence(standin, alloy):

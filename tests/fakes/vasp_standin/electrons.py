@@ -20,13 +20,16 @@ class Electrons:
     """Converged or not, the electronic ground state of one frame.
 
     :param free_energies: eV after each electronic step; the last one is TOTEN.
-    :param entropy: T S in eV, so that ``e_wo_entrp = TOTEN + T S`` and ``e_0_energy = TOTEN + T S / 2``.
+    :param entropy: T S in eV, so that ``e_wo_entrp = TOTEN + T S``.
+    :param extrapolation: how far ``e_0_energy``, the energy at zero smearing, lies above TOTEN, eV: T S / (N + 2) with Methfessel
+        and Paxton's order N = ISMEAR, T S / 2 with Gauss and Fermi.
     :param forces: (n, 3), eV/Å.
     :param stress: (3, 3) in eV/Å³, ASE's sign.
     """
 
     free_energies: list[float]
     entropy: float
+    extrapolation: float
     forces: Array
     stress: Array
     converged: bool
@@ -59,6 +62,6 @@ def converge(
         forces = forces + rng.normal(size=forces.shape)
         stress = stress + 0.06 * np.eye(3)
     energies = [free_energy + 100.0 * 0.1**step for step in range(1, steps)] + [free_energy]
-    smeared = incar.integer('ISMEAR', 1) != -5
-    entropy = ENTROPY * incar.real('SIGMA', 0.2) * len(forces) if smeared else 0.0
-    return Electrons(energies, entropy, forces, stress, converged)
+    order = incar.integer('ISMEAR', 1)
+    entropy = ENTROPY * incar.real('SIGMA', 0.2) * len(forces) if order != -5 else 0.0
+    return Electrons(energies, entropy, entropy / (max(order, 0) + 2), forces, stress, converged)

@@ -109,11 +109,11 @@ def xml_structure(structure: Structure, indent: str, name: str = '') -> str:
     )
 
 
-def xml_energies(free_energy: float, entropy: float, indent: str, more: dict[str, float] | None = None) -> str:
+def xml_energies(free_energy: float, electrons: Electrons, indent: str, more: dict[str, float] | None = None) -> str:
     energies = {
         'e_fr_energy': free_energy,
-        'e_wo_entrp': free_energy + entropy,
-        'e_0_energy': free_energy + entropy / 2,
+        'e_wo_entrp': free_energy + electrons.entropy,
+        'e_0_energy': free_energy + electrons.extrapolation,
         **(more or {}),
     }
     body = ''.join(f'{indent} <i name="{name}"> {value:16.8f} </i>\n' for name, value in energies.items())
@@ -205,13 +205,12 @@ def xml_frame(frame: Frame) -> str:
     return (
         ' <calculation>\n'
         + ''.join(
-            f'  <scstep>\n{xml_energies(energy, electrons.entropy, "   ")}  </scstep>\n'
-            for energy in electrons.free_energies
+            f'  <scstep>\n{xml_energies(energy, electrons, "   ")}  </scstep>\n' for energy in electrons.free_energies
         )
         + xml_structure(frame.structure, '  ')
         + varray('forces', electrons.forces, '  ')
         + varray('stress', frame.kilobar, '  ')
-        + xml_energies(enthalpy, electrons.entropy, '  ', more | {'total': enthalpy + frame.kinetic})
+        + xml_energies(enthalpy, electrons, '  ', more | {'total': enthalpy + frame.kinetic})
     )
 
 
@@ -315,7 +314,7 @@ def outcar_frame(frame: Frame) -> str:
         + f' {RULE[:83]}\n\n  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n  {RULE[:51]}\n'
         + f'  free  energy   TOTEN  = {energy:18.8f} eV\n\n'
         + f'  energy  without entropy= {energy + electrons.entropy:18.8f}'
-        + f'  energy(sigma->0) = {energy + electrons.entropy / 2:18.8f}\n\n{motion}'
+        + f'  energy(sigma->0) = {energy + electrons.extrapolation:18.8f}\n\n{motion}'
     )
 
 
@@ -346,7 +345,7 @@ def oszicar_frame(frame: Frame, dynamics: bool) -> str:
         for step, (energy, change) in enumerate(zip(electrons.free_energies, changes, strict=True), start=1)
     )
     free_energy = electrons.free_energies[-1]
-    zero = free_energy + electrons.entropy / 2
+    zero = free_energy + electrons.extrapolation
     energies = f'F= {free_energy:.8E} E0= {zero:.8E}'
     if dynamics:
         summary = (
