@@ -141,7 +141,7 @@ assert not heavy, heavy
 def test_pure_core_imports_neither_aiida_nor_torch() -> None:
     program = """
 import importlib, pkgutil, sys
-for layer in ('sampling', 'selection'):
+for layer in ('sampling', 'selection', 'lammps'):
     package = importlib.import_module(f'aiida_mlip_al.{layer}')
     for module in pkgutil.walk_packages(package.__path__, f'aiida_mlip_al.{layer}.'):
         importlib.import_module(module.name)

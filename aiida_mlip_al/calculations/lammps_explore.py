@@ -10,7 +10,8 @@ from aiida_lammps.calculations.raw import LammpsRawCalculation
 
 from aiida_mlip_al.data import DeviationData, ModelData
 from aiida_mlip_al.lammps.script import FILES
-from aiida_mlip_al.lammps.settings import validate_lammps
+from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+from aiida_mlip_al.sampling.base import wrong_parameters
 
 from .base import copy_models, define_exit_codes, validate_committee
 
@@ -56,7 +57,7 @@ class LammpsExploreCalculation(LammpsRawCalculation):
         spec.input(
             'dynamics',
             valid_type=orm.Dict,
-            validator=lambda node, _: validate_lammps(node.get_dict()),
+            validator=lambda node, _: wrong_parameters('explore', LammpsExploreSettings, node.get_dict()),
             help="The exploration's settings that the script was made of.",
         )
         spec.input('walker', valid_type=orm.Dict, help='`temperature_K`, `pressure_GPa` and `seed` of this walker.')

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiida_mlip_al.config import RunConfig, make_config
+from aiida_mlip_al.config import ConfigError, RunConfig, make_config
 from aiida_mlip_al.config.load import origins, read_yaml
 from aiida_mlip_al.sampling import JOB_STEPS, SEEDERS, parse_steps
 from aiida_mlip_al.sampling.md import MdStep
@@ -35,7 +35,10 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
     values = read_yaml(path)
     config = make_config(values)
     inputs = run_inputs(path, earlier)
-    make_builder(ActiveLearningWorkChain, inputs)
+    builder = make_builder(ActiveLearningWorkChain, inputs)
+    wrong = ActiveLearningWorkChain.spec().inputs.validate(builder._inputs(prune=True))
+    if wrong is not None:
+        raise ConfigError(wrong.message)
 
     table = Table(title='jobs to come', title_justify='left', box=None, padding=(0, 2), header_style='dim')
     for column in ('stage', 'jobs', 'work'):

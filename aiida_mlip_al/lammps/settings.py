@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator, model_validator
 
-from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters
+from aiida_mlip_al.sampling.base import Positive, StepParameters
 from aiida_mlip_al.sampling.walkers import Ends, ExploreSettings
 
 Axis = Literal['x', 'y', 'z', 'xy', 'xz', 'yz']
@@ -86,12 +86,3 @@ class LammpsExploreSettings(ExploreSettings):
     def last_step(self) -> int:
         """The last MD step."""
         return self.equilibration + self.steps
-
-
-def validate_lammps(values: dict[str, Any]) -> str | None:
-    """Return one sentence on the first wrong setting, or None."""
-    try:
-        parse_parameters('explore', LammpsExploreSettings, values)
-    except ValueError as error:
-        return str(error)
-    return None

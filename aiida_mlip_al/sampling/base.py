@@ -143,6 +143,15 @@ def parse_parameters(name: str, model: type[P], values: Mapping[str, Any] | Step
         raise ValueError(_sentence(name, model, error)) from None
 
 
+def wrong_parameters(step: str, model: type[P], values: Mapping[str, Any]) -> str | None:
+    """Return one sentence on the first wrong parameter, or None."""
+    try:
+        parse_parameters(step, model, values)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _sentence(name: str, model: type[StepParameters], error: ValidationError) -> str:
     """One sentence on the first wrong key of a validation error."""
     errors = error.errors(include_url=False)

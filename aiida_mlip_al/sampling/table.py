@@ -28,19 +28,26 @@ def steps_table() -> str:
     parts = [INTRODUCTION]
     for name, seeder in SEEDERS.items():
         parts.append(
-            _section(name, seeder.parameters, inspect.getdoc(seeder.sample) or '', inspect.getdoc(seeder.parameters))
+            section(name, seeder.parameters, inspect.getdoc(seeder.sample) or '', inspect.getdoc(seeder.parameters))
         )
     for name, model in JOB_STEPS.items():
-        parts.append(_section(name, model, inspect.getdoc(model) or '', 'It runs as a job.'))
+        parts.append(section(name, model, inspect.getdoc(model) or '', 'It runs as a job.'))
     return '\n'.join(parts)
 
 
-def _section(name: str, model: type[StepParameters], docstring: str, caption: str | None) -> str:
+def section(name: str, model: type[StepParameters], docstring: str, caption: str | None) -> str:
+    """Return the section of a model: what its docstring says, its parameters, the errors."""
     what, *fields = re.split(r'^:(?=(?:param|returns|raises)\b)', docstring, flags=re.MULTILINE)
     lines = [f'## `{name}`', '', _plain(what), '']
     rows = _rows(model)
     if rows:
-        lines += [_plain(caption or ''), '', _row(COLUMNS), _row(['---'] * len(COLUMNS)), *map(_row, rows), '']
+        lines += [
+            *([_plain(caption), ''] if caption else []),
+            _row(COLUMNS),
+            _row(['---'] * len(COLUMNS)),
+            *map(_row, rows),
+            '',
+        ]
     errors = [field.removeprefix('raises ').split(': ', 1) for field in fields if field.startswith('raises ')]
     if errors:
         lines += ['Errors:', '', *(f'* `{error}`: {_plain(text)}' for error, text in errors), '']

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters, stream_seed
+from aiida_mlip_al.sampling.base import Positive, StepParameters, stream_seed
 
 Condition = Positive | Annotated[list[Positive], Field(min_length=1)]
 Ends = Field(min_length=2, max_length=2)
@@ -171,15 +171,6 @@ DYNAMICS_KEYS = (
     'max_temperature_factor',
     'max_force',
 )
-
-
-def validate_dynamics(values: dict[str, Any]) -> str | None:
-    """Return one sentence on the first wrong setting, or None."""
-    try:
-        parse_parameters('explore', AseExploreSettings, values)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def dynamics_of(settings: Dynamics, stride: int) -> dict[str, Any]:

@@ -82,6 +82,10 @@ class ExploreWorkChain(Pool):
             include=('code', 'arguments', 'filenames', 'outputs', 'metadata'),
             namespace_options={**native, 'help': 'For a native LAMMPS: makes of `{model}` what it reads.'},
         )
+        convert = spec.inputs['convert']
+        convert['arguments'].help = 'Of the program; `{model}` is the name of the model.'
+        convert['filenames'].help = 'What the model is called in the job.'
+        convert['outputs'].help = 'The file that LAMMPS reads.'
         spec.expose_inputs(
             DeviateCalculation,
             namespace='deviate',

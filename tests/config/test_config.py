@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from aiida_mlip_al.config import ConfigError, load_config, make_config, protocol_names
+from aiida_mlip_al.config.explore_table import explore_table
 from aiida_mlip_al.config.load import origins, read_yaml
 from aiida_mlip_al.config.models import as_chains
 from aiida_mlip_al.config.protocols import merge, protocol_description, protocol_values
@@ -195,3 +197,30 @@ def test_directions_whose_stress_counts():
     assert make_config(changed('labels.ase.periodic', [True, True, False])).labels.ase.periodic == (True, True, False)
     with pytest.raises(ConfigError, match=r'`labels\.ase\.periodic'):
         make_config(changed('labels.ase.periodic', [True, True]))
+
+
+def test_settings_of_the_explorers_are_documented():
+    page = Path(__file__).parents[2] / 'docs' / 'exploring.md'
+    assert page.read_text() == explore_table(), 'run `python -m aiida_mlip_al.config.explore_table > docs/exploring.md`'
+
+
+def test_explorer_takes_the_numbers_of_the_protocol():
+    lammps = make_config({**GOOD, 'protocol': 'balanced', 'explore': {'lammps': {'steps': 7}}}).explore
+    ase = make_config({**GOOD, 'protocol': 'balanced'}).explore
+    assert (lammps.ase, ase.lammps) == (None, None)
+    assert lammps.settings.temperatures == ase.settings.temperatures == [300.0, 600.0, 900.0]
+    assert (lammps.settings.steps, ase.settings.steps) == (7, 20000)
+
+
+@pytest.mark.parametrize(
+    ('values', 'sentence'),
+    [
+        ({'explore': {'ase': {}, 'lammps': {}}}, 'give one engine, `ase` or `lammps`'),
+        ({'explore': {'lammps': {}}, 'codes': {'explore': 'python@gpu'}}, '`explore.lammps.code`'),
+        ({'explore': {'ase': {'bias': {'colvars': 'a.in'}}}}, "'colvars' is of the engine 'lammps'"),
+        ({'explore': {'lammps': {'distance_limits': [{'pair': [1, 1], 'min': 1}]}}}, "'pair' names atom 1 twice"),
+    ],
+)
+def test_explorers_that_cannot_be(values, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        make_config({**GOOD, **values})

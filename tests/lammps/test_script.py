@@ -7,7 +7,8 @@ from ase.build import bulk, fcc111, molecule
 
 from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import max_temperature, walker_script
-from aiida_mlip_al.lammps.settings import LammpsExploreSettings, validate_lammps
+from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+from aiida_mlip_al.sampling.base import wrong_parameters
 
 
 def script(atoms=None, walker=None, biased=False, template=None, n_models=3, **settings):
@@ -176,12 +177,12 @@ def test_settings_that_do_not_fit_the_structure(atoms, settings, message):
     ],
 )
 def test_senseless_settings(values, message):
-    assert message in str(validate_lammps(values))
+    assert message in str(wrong_parameters('explore', LammpsExploreSettings, values))
 
 
 def test_a_strained_axis_beside_free_ones_is_fine():
     values = {'ensemble': 'npt', 'pressure': 0, 'barostat_mask': [True, True, False], 'strain_rate': {'z': 0.1}}
-    assert validate_lammps(values) is None
+    assert wrong_parameters('explore', LammpsExploreSettings, values) is None
 
 
 def test_temperature_limit_of_many_and_of_few_atoms():

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from aiida_mlip_al.sampling.base import parse_parameters
+from aiida_mlip_al.sampling.base import parse_parameters, wrong_parameters
 from aiida_mlip_al.sampling.walkers import (
     DYNAMICS_KEYS,
     AseExploreSettings,
     dynamics_of,
     spread_walkers,
-    validate_dynamics,
 )
 
 
@@ -126,15 +125,20 @@ def test_distance_limits_are_passed_on_where_there_are_some() -> None:
     ],
 )
 def test_refused(values: dict[str, Any], sentence: str) -> None:
-    message = validate_dynamics(values)
+    message = wrong_parameters('explore', AseExploreSettings, values)
     assert message is not None
     assert message.startswith(sentence)
 
 
 def test_pressure_ramp_needs_no_pressure() -> None:
-    assert validate_dynamics({'ensemble': 'npt', 'pressure_ramp': [0.0, 1.0]}) is None
+    assert wrong_parameters('explore', AseExploreSettings, {'ensemble': 'npt', 'pressure_ramp': [0.0, 1.0]}) is None
 
 
 def test_accepted() -> None:
-    assert validate_dynamics({}) is None
-    assert validate_dynamics({'ensemble': 'npt', 'pressure': [0.0, 1.0], 'temperature': 300, 'stride': 20}) is None
+    assert wrong_parameters('explore', AseExploreSettings, {}) is None
+    assert (
+        wrong_parameters(
+            'explore', AseExploreSettings, {'ensemble': 'npt', 'pressure': [0.0, 1.0], 'temperature': 300, 'stride': 20}
+        )
+        is None
+    )

@@ -250,3 +250,44 @@ def test_native_lammps_gets_a_converted_model_and_its_deviations_afterwards(lmp_
         spread = np.linalg.norm(np.std([member[1] for member in members], axis=0), axis=1)
         assert deviation.max_force_deviation[row] == pytest.approx(spread.max(), abs=1e-6)
     assert len(deviation.get_array('descriptors')) == 3
+
+
+# Oxygen and a hydrogen are held at 1.3 Å; the bond is 0.97 Å long.
+RESTRAINT = """colvar {
+  name bond
+  distance {
+    group1 { atomNumbers 1 }
+    group2 { atomNumbers 2 }
+  }
+}
+harmonic {
+  colvars bond
+  centers 1.3
+  forceConstant 20.0
+}
+"""
+
+
+def test_bias_begins_with_its_iteration_and_is_in_nothing_that_is_recorded(lmp_mace, make_committee):
+    committee, calculators = make_committee(['H', 'O'])
+    settings = {
+        'steps': 80,
+        'check_interval': 40,
+        'temperature': 10,
+        'friction_per_fs': 0.1,
+        'max_temperature_factor': 1e6,
+        'bias': {'colvars': 'restraint.in', 'start_iteration': 2},
+    }
+    bias = orm.SinglefileData.from_string(RESTRAINT, filename='colvars.in')
+    history = orm.Dict({'rows': [{}]}).store()
+    lengths = {}
+    for iteration, inputs in {1: {}, 2: {'history': history}}.items():
+        results, node = run(lmp_mace, water(), committee, settings, bias=bias, **inputs)
+        assert node.exit_status == 0, node.exit_message
+        frames = list(frames_of(results['trajectories']['job_00_walker_00']))
+        lengths[iteration] = frames[-1][1].get_distance(0, 1)
+        for _, atoms, energy, forces in frames:
+            assert energy == pytest.approx(np.mean([c.get_potential_energy(atoms) for c in calculators]), abs=1e-6)
+            np.testing.assert_allclose(forces, np.mean([c.get_forces(atoms) for c in calculators], axis=0), atol=1e-6)
+    assert lengths[2] - 0.1 > lengths[1]
+    assert lengths[2] == pytest.approx(1.3, abs=0.1)
