@@ -127,7 +127,8 @@ def _pair_style(settings: LammpsExploreSettings, n_models: int) -> str:
     if settings.pair_style == 'symmetrix':
         return 'pair_style      symmetrix/mace'
     models = ' '.join(f'model_{index:02d}.model' for index in range(n_models))
-    upper = '' if settings.upper is None else f' upper {settings.upper}'
+    # One model alone agrees with itself.
+    upper = f' upper {settings.upper}' if settings.upper is not None and n_models > 1 else ''
     return (
         f'pair_style      mace {models} &\n                out_freq {settings.check_interval} out_file {FILES["deviations"]} '
         f'records {FILES["records"]}{upper} dtype {settings.dtype}'

@@ -28,6 +28,7 @@ def test_committee_line_and_elements_are_in_the_order_of_the_types():
         f'pair_style mace {models} out_freq 20 out_file model_devi.out records walker.jsonl upper 0.5 dtype float64'
         in lines
     )
+    assert not any('upper' in line for line in script(upper=0.5, n_models=1))
     assert 'pair_coeff * * As Ga' in lines
     assert 'dump_modify walker sort id flush yes element As Ga format float %.12g' in lines
     masses = [line for line in lines if line.startswith('variable stranger')]

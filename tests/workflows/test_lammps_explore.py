@@ -163,7 +163,6 @@ def test_atoms_that_are_exchanged_keep_the_places_of_their_elements(lmp_mace, ma
     [
         ({'upper': 1e-7}, 'upper_level'),
         ({'distance_limits': [{'pair': [0, 2], 'min': 2.0}]}, 'distance_limit'),
-        ({'min_distance_fraction': 3.0}, 'too_close'),
     ],
 )
 def test_walker_that_reaches_a_limit_ends_with_the_frame_that_did(lmp_mace, make_committee, settings, reason):
