@@ -21,9 +21,20 @@ def runner_sources() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(RUNNERS.glob('*.py'))}
 
 
-def source_version() -> int:
-    """Return a number that changes whenever a runner does, so that the cache never returns an older program's result."""
-    return zlib.crc32(json.dumps(runner_sources(), sort_keys=True).encode())
+def source_version(*folders: Path) -> int:
+    """Return a number that changes whenever a program does, so that the cache never returns an older one's result.
+
+    :param folders: with the program's sources; the runners are always counted.
+    """
+    sources = runner_sources()
+    sources.update(
+        {
+            str(path.relative_to(folder.parent)): path.read_text()
+            for folder in folders
+            for path in sorted(folder.glob('*.py'))
+        }
+    )
+    return zlib.crc32(json.dumps(sources, sort_keys=True).encode())
 
 
 def define_exit_codes(spec: CalcJobProcessSpec) -> None:

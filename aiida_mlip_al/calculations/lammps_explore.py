@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from aiida import orm
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
@@ -13,8 +15,9 @@ from aiida_mlip_al.lammps.script import FILES
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.base import wrong_parameters
 
-from .base import copy_models, define_exit_codes, validate_committee
+from .base import copy_models, define_exit_codes, source_version, validate_committee
 
+LMP_MACE = Path(__file__).parents[1] / 'lmp_mace'
 STATUS = 'lmp-mace.status.json'
 STOPPED_RESTART = 'stopped.restart'
 KEPT_FILES = (FILES['log'], FILES['deviations'], STATUS, 'walker.colvars.traj', 'plumed.out', 'COLVAR')
@@ -39,7 +42,7 @@ class LammpsExploreCalculation(LammpsRawCalculation):
     models are in the job as `model_00.model` and so on, by the order of their names.
     """
 
-    CACHE_VERSION = 1
+    CACHE_VERSION = source_version(LMP_MACE)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]

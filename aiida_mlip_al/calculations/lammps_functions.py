@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,24 +48,26 @@ def plan_lammps(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, A
 def join_walker(**inputs: Any) -> dict[str, Any]:
     """Make one walker of the parts between its interruptions.
 
-    Of a part only the steps up to the restart file count from which the next one went on.
+    Of a part only the steps up to the restart file count from which a later one went on, if that left anything.
 
     :param inputs: ``trajectories``, ``deviations`` and ``thermo`` by part, each where there are; ``restarts``, the file that
         a part began with, if it did not begin at the start; ``reports``.
     """
-    parts, restarts = sorted(inputs['reports']), inputs.get('restarts', {})
-    begins = {part: restarts[part].base.attributes.get('step') if part in restarts else -1 for part in parts}
-    spans = {
-        part: (begins[part], min((begins[later] for later in parts[number + 1 :]), default=np.inf))
-        for number, part in enumerate(parts)
-    }
+    restarts = inputs.get('restarts', {})
+
+    def spans(parts: Mapping[str, Any]) -> Spans:
+        """Return after which step each part counts, and until which: where a later one began that left something."""
+        begins = {part: restarts[part].base.attributes.get('step') if part in restarts else -1 for part in parts}
+        later = {part: [begins[other] for other in parts if other > part] for part in parts}
+        return {part: (begins[part], min(later[part], default=np.inf)) for part in parts}
+
     joined: dict[str, Any] = {}
     trajectories = inputs.get('trajectories', {})
     if trajectories:
-        joined['trajectory'] = _join_trajectories(trajectories, spans)
+        joined['trajectory'] = _join_trajectories(trajectories, spans(trajectories))
     deviations = inputs.get('deviations', {})
     if deviations:
-        columns = _join_arrays(deviations, spans, 'step')
+        columns = _join_arrays(deviations, spans(deviations), 'step')
         last = deviations[max(deviations)].base.attributes
         joined['deviation'] = DeviationData.from_arrays(
             columns, **{key: last.get(key) for key in ('stopped_early', 'stop_reason')}
@@ -72,14 +75,18 @@ def join_walker(**inputs: Any) -> dict[str, Any]:
     thermo = inputs.get('thermo', {})
     if thermo:
         node = orm.ArrayData()
-        for name, values in _join_arrays(thermo, spans, 'Step').items():
+        for name, values in _join_arrays(thermo, spans(thermo), 'Step').items():
             node.set_array(name, values)
         joined['thermo'] = node
-    reports = [inputs['reports'][part].get_dict() for part in parts]
-    n_frames = joined['trajectory'].numsteps if 'trajectory' in joined else 0
-    spent = {key: sum(report[key] for report in reports) for key in ('wall_s', 'core_s')}
-    joined['report'] = orm.Dict({**reports[-1], **spent, 'n_frames': n_frames, 'n_parts': len(parts)})
-    return joined
+    reports = [inputs['reports'][part].get_dict() for part in sorted(inputs['reports'])]
+    summary = {
+        **reports[-1],
+        **{key: sum(report[key] for report in reports) for key in ('wall_s', 'core_s')},
+        'last_step': max((report['last_step'] for report in reports if report['last_step'] is not None), default=None),
+        'n_frames': joined['trajectory'].numsteps if 'trajectory' in joined else 0,
+        'n_parts': len(reports),
+    }
+    return {**joined, 'report': orm.Dict(summary)}
 
 
 def _join_trajectories(parts: dict[str, orm.TrajectoryData], spans: Spans) -> orm.TrajectoryData:

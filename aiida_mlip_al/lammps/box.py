@@ -62,6 +62,18 @@ class Box:
     def _prism(self) -> Prism:
         return Prism(self._cell, pbc=self.atoms.pbc)
 
+    @property
+    def cell(self) -> Array:
+        """(3, 3) in LAMMPS' frame, Å: the first vector along x, the second in the plane of x and y."""
+        return np.asarray(self._prism.cell)
+
+    @property
+    def unambiguous_distance(self) -> float:
+        """Å, up to which images are told apart vector by vector: half the least height of a skewed cell; any of another."""
+        if not self._prism.is_skewed():
+            return np.inf
+        return float(0.5 / np.linalg.norm(np.linalg.inv(self.cell)[:, self.atoms.pbc], axis=0).max())
+
     def data(self, skewed: bool) -> str:
         """Return the text that `read_data` reads: box, masses and atoms, numbered as in the structure.
 

@@ -61,7 +61,12 @@ def walker_script(
     temperatures, pressures = _ends(walker['temperature_K']), _ends(walker['pressure_GPa'])
     seed = walker['seed'] % _LARGEST_SEED + 1
     first, last = _dynamics(settings, temperatures, pressures, seed)
-    ramped = first != last
+    strain = [
+        f'fix strain_{axis} all deform 1 {axis} erate {rate:g} remap x' for axis, rate in settings.strain_rate.items()
+    ]
+    # A ramp and a strain begin after the equilibration, which is a run of its own then.
+    equilibrate = first if settings.equilibration and (first != last or strain) else []
+    begins_at = settings.equilibration if equilibrate else 0
     names = {
         'title': 'One walker of an exploration.',
         'files': FILES,
@@ -80,11 +85,11 @@ def walker_script(
         'fixes': list(_fixes(settings, box, temperatures[0], seed, biased)),
         'limits': list(_limits(settings, box, max(temperatures))),
         'before_run': settings.before_run.strip(),
-        'equilibrate': first if ramped and settings.equilibration else [],
+        'equilibrate': equilibrate,
         'equilibration': settings.equilibration,
-        'integrate': last,
+        'integrate': [*last, *strain],
         'last_step': settings.last_step,
-        'ramp': f' start {settings.equilibration} stop {settings.last_step}' if ramped else '',
+        'begins_at': begins_at,
         'after_run': settings.after_run.strip(),
     }
     text = template or (Path(__file__).parent / 'walker.in.j2').read_text()
@@ -98,7 +103,9 @@ def walker_script(
 
 
 def _refuse_misfits(settings: LammpsExploreSettings, box: Box) -> None:
-    pbc = box.atoms.pbc
+    pbc, symbols = box.atoms.pbc, box.atoms.symbols
+    if len(box.atoms) < 2:
+        raise ValueError(f'One atom alone ({symbols}) has no temperature: give a supercell.')
     if settings.ensemble == 'npt' and not all(pbc):
         free = settings.barostat_mask
         if not isinstance(free, list) or any(moves and not periodic for moves, periodic in zip(free, pbc, strict=True)):
@@ -107,15 +114,36 @@ def _refuse_misfits(settings: LammpsExploreSettings, box: Box) -> None:
                 f'There is no pressure along {axes}, where the structure is not periodic: give the axes that may change as '
                 '`barostat_mask`.'
             )
+    _refuse_strain(settings, box)
     for swap in settings.swaps:
         strangers = [symbol for symbol in swap.elements if symbol not in box.species]
         if strangers:
-            raise ValueError(f'`swaps` exchanges {strangers[0]}, of which the structure {box.atoms.symbols} has none.')
+            raise ValueError(f'`swaps` exchanges {strangers[0]}, of which the structure {symbols} has none.')
     for limit in settings.distance_limits:
         if max(limit.pair) >= len(box.atoms):
             raise ValueError(
-                f'`distance_limits` names atom {max(limit.pair)}, but the atoms of {box.atoms.symbols} are 0 to '
-                f'{len(box.atoms) - 1}.'
+                f'`distance_limits` names atom {max(limit.pair)}, but the atoms of {symbols} are 0 to {len(box.atoms) - 1}.'
+            )
+        if max(limit.min, limit.max or 0.0) > box.unambiguous_distance:
+            raise ValueError(
+                f'`distance_limits` goes beyond {box.unambiguous_distance:.2f} Å, half the least height of the skewed cell of '
+                f'{symbols}, where LAMMPS cannot tell the nearest image: give a supercell.'
+            )
+
+
+def _refuse_strain(settings: LammpsExploreSettings, box: Box) -> None:
+    """Refuse what LAMMPS cannot strain, or would shear besides: it leaves the tilts as they are."""
+    (_, _, _), (xy, _, _), (xz, yz, _) = box.cell
+    for axis in settings.strain_rate:
+        free = [
+            letter for letter, periodic in zip('xyz', box.atoms.pbc, strict=True) if letter in axis and not periodic
+        ]
+        if free:
+            raise ValueError(f'`strain_rate` of {axis} needs a structure that is periodic along {free[0]}.')
+        tilts = {'x': (xy, xz), 'y': (yz,)}.get(axis, ())
+        if any(abs(tilt) > 1e-6 for tilt in tilts):
+            raise ValueError(
+                f'`strain_rate` of {axis} would shear the tilted cell of {box.atoms.symbols}: give a cell at right angles.'
             )
 
 
@@ -160,7 +188,7 @@ def _dynamics(
         noise = f'$({seed}+step)'
         if settings.thermostat == 'langevin':
             damping = f'{0.001 / settings.friction_per_fs:g}'
-            return [move, f'fix bath all langevin {kelvin} {damping} {noise} zero yes']
+            return [move, f'fix bath all langevin {kelvin} {damping} {noise}']
         if settings.thermostat == 'csvr':
             return [move, f'fix bath all temp/csvr {kelvin} {coupling} {noise}']
         return [move]
@@ -180,8 +208,6 @@ def _fixes(settings: LammpsExploreSettings, box: Box, temperature: float, seed: 
     """Yield what acts beside the integrator."""
     if settings.remove_drift:
         yield f'fix drift all momentum {settings.check_interval} linear 1 1 1'
-    for axis, rate in settings.strain_rate.items():
-        yield f'fix strain_{axis} all deform 1 {axis} erate {rate:g} remap x'
     for number, swap in enumerate(settings.swaps, 1):
         types = ' '.join(str(box.species.index(symbol) + 1) for symbol in swap.elements)
         kelvin = swap.temperature or temperature
@@ -199,7 +225,7 @@ def _limits(settings: LammpsExploreSettings, box: Box, temperature: float) -> It
     """Yield `fix halt` and what it needs for the temperature and for pairs of atoms."""
     every = settings.check_interval
     kelvin = max_temperature(temperature, settings.max_temperature_factor, len(box.atoms))
-    yield 'variable kelvin equal temp'
+    yield 'variable kelvin equal c_thermo_temp'
     yield f'fix high_temperature all halt {every} v_kelvin > {kelvin:.6g} error soft message yes'
     for number, limit in enumerate(settings.distance_limits, 1):
         yield from _distance(f'pair_{number}', limit, box.atoms.pbc)

@@ -54,18 +54,18 @@ class LammpsExploreParser(Parser):
             if self.node.exit_status:
                 return ExitCode(self.node.exit_status, self.node.exit_message, invalidates_cache=True)
             return self.exit_codes.ERROR_INTERRUPTED
-        if len(frames):
-            return None
         if end.reason == 'error':
             return self.exit_codes.ERROR_RUNNER_FAILED.format(message=end.message)
+        if len(frames):
+            return None
         return self.exit_codes.ERROR_NO_RESULTS.format(message=end.message or 'no frame was written')
 
     def end(self, log: Log, status: dict[str, Any]) -> End:
         """Say why the walker ended; lmp-mace knows it best."""
-        message = status.get('error') or next(iter(log.errors), '')
+        message = next(iter(log.errors), '').removeprefix('lmp-mace: ') or status.get('error')
         if status.get('end') == 'upper_level':
             return End('upper_level', status.get('message') or '')
-        if status.get('end') == 'terminated':
+        if 'terminated' in (status.get('end'), status.get('error')):
             return End('terminated')
         if message:
             return End('non_finite' if _NOT_FINITE.search(message) else 'error', message)
@@ -141,7 +141,8 @@ class LammpsExploreParser(Parser):
         found = {int(path.name.split('.')[1]): path for path in self.folder.glob(FILES['restarts'])}
         stopped = self.folder / STOPPED_RESTART
         if stopped.is_file() and status.get('step') is not None:
-            found[int(status['step'])] = stopped
+            # LAMMPS went on with its script after that: at the same step its own file knows more.
+            found.setdefault(int(status['step']), stopped)
         for step in sorted(found, reverse=True):
             content = found[step].read_bytes()
             if content.rstrip(b'\0').endswith(_END_OF_RESTART):

@@ -149,7 +149,7 @@ class ExploreWorkChain(Pool):
         wanted = self.inputs.convert.outputs.get_list()
         made = node.base.links.get_outgoing(node_class=orm.SinglefileData).all_nodes()
         converted = next((output for output in made if output.filename in wanted), None)
-        if converted is None:
+        if converted is None or not node.is_finished_ok:
             message = f'<{node.pk}> {node.exit_message or node.process_state}'
             return self.exit_codes.ERROR_CONVERSION_FAILED.format(message=message)
         self.ctx.plan['converted'] = converted

@@ -70,11 +70,12 @@ class LammpsExploreWorkChain(SubmitOnce, WorkChain):
         if not interrupted:
             self.ctx.goes_on = False
             return
-        restart = node.outputs.restart if 'restart' in node.outputs else None
-        self.ctx.in_vain = 0 if restart is not None else self.ctx.in_vain + 1
-        self.ctx.restart = restart if restart is not None else self.ctx.restart
+        before = step_of(self.ctx.restart)
+        if 'restart' in node.outputs:
+            self.ctx.restart = node.outputs.restart
+        self.ctx.in_vain = 0 if step_of(self.ctx.restart) > before else self.ctx.in_vain + 1
         self.ctx.goes_on = self.ctx.in_vain < IN_VAIN and len(self.ctx.parts) <= self.inputs.max_restarts
-        where = 'its start' if self.ctx.restart is None else f'step {self.ctx.restart.base.attributes.get("step")}'
+        where = 'its start' if self.ctx.restart is None else f'step {step_of(self.ctx.restart)}'
         action = f'Continuing from {where}.' if self.ctx.goes_on else 'It is not continued again.'
         self.report(f'<{node.pk}> was interrupted: {node.exit_message or node.process_state}. {action}')
 
@@ -116,3 +117,8 @@ class LammpsExploreWorkChain(SubmitOnce, WorkChain):
             last = self.ctx[self.ctx.parts[-1]]
             return self.exit_codes.ERROR_NO_FRAMES.format(message=last.exit_message or str(last.process_state))
         return None
+
+
+def step_of(restart: orm.SinglefileData | None) -> int:
+    """Return the step of a restart file; that of the start without one."""
+    return 0 if restart is None else int(restart.base.attributes.get('step'))

@@ -56,7 +56,7 @@ def test_native_lammps_reads_one_model(pair_style, style, coeff):
         (
             {'friction_per_fs': 0.02},
             {},
-            ['fix move all nve', 'fix bath all langevin 300 300 0.05 $(12+step) zero yes'],
+            ['fix move all nve', 'fix bath all langevin 300 300 0.05 $(12+step)'],
         ),
         ({'thermostat': 'nose-hoover', 'taut_fs': 50}, {}, ['fix move all nvt temp 300 300 0.05']),
         ({'thermostat': 'csvr'}, {}, ['fix move all nve', 'fix bath all temp/csvr 300 300 0.1 $(12+step)']),
@@ -81,7 +81,7 @@ def test_ensembles(settings, walker, expected):
     lines = script(walker=walker, **settings)
     for line in expected:
         assert line in lines
-    assert 'run 1000 upto' in lines
+    assert 'run 1000 upto start 0 stop 1000' in lines
 
 
 def test_ramp_begins_after_the_equilibration_and_survives_a_restart():
@@ -100,6 +100,7 @@ def test_ramp_begins_after_the_equilibration_and_survives_a_restart():
 
 def test_what_acts_besides():
     lines = script(
+        bulk('GaAs', 'zincblende', a=5.65, cubic=True),
         swaps=[{'elements': ['Ga', 'As'], 'every': 50, 'attempts': 5}],
         strain_rate={'z': 0.01},
         minimize={'force_tolerance': 0.1, 'max_steps': 20},
@@ -112,16 +113,20 @@ def test_what_acts_besides():
     assert 'fix strain_z all deform 1 z erate 0.01 remap x' in lines
     assert any('"minimize 0 0.1 20 200" "reset_timestep 0"' in line for line in lines)
     assert 'variable pair_1_x equal x[1]-x[2]' in lines
+    assert lines.index('fix strain_z all deform 1 z erate 0.01 remap x') > lines.index('fix move all nve')
     assert 'fix distance_limit_1a all halt 10 v_pair_1 < 1.5 error soft message yes' in lines
     assert 'fix distance_limit_1b all halt 10 v_pair_1 > 4 error soft message yes' in lines
     assert 'restart 77 walker.*.restart' in lines
-    order = [lines.index(line) for line in ('fix wall all momentum 5 linear 1 0 0', 'run 1000 upto', 'print "the end"')]
+    order = [
+        lines.index(line)
+        for line in ('fix wall all momentum 5 linear 1 0 0', 'run 1000 upto start 0 stop 1000', 'print "the end"')
+    ]
     assert order == sorted(order)
 
 
 def test_images_count_along_periodic_directions_only():
     slab = fcc111('Cu', (2, 2, 1), vacuum=5)
-    lines = script(slab, distance_limits=[{'pair': [0, 1], 'max': 4.0}])
+    lines = script(slab, distance_limits=[{'pair': [0, 1], 'max': 2.0}])
     assert 'variable pair_1_c equal 0' in lines
     assert 'variable pair_1_b equal round((v_pair_1_y-v_pair_1_c*yz)/ly)' in lines
 
@@ -153,12 +158,24 @@ def test_users_own_template():
             {'ensemble': 'npt', 'pressure': 0, 'barostat_mask': [True, False, False]},
             'There is no pressure along x, y, z',
         ),
+        (bulk('Cu'), {}, r'One atom alone \(Cu\) has no temperature'),
         (
-            bulk('Cu'),
-            {'swaps': [{'elements': ['Cu', 'Au']}]},
-            '`swaps` exchanges Au, of which the structure Cu has none',
+            bulk('Cu') * 2,
+            {'strain_rate': {'x': 0.1}},
+            'would shear the tilted cell of Cu8: give a cell at right angles',
         ),
-        (bulk('Cu'), {'distance_limits': [{'pair': [0, 1], 'min': 1}]}, '`distance_limits` names atom 1, but'),
+        (
+            fcc111('Cu', (2, 2, 1), vacuum=5),
+            {'strain_rate': {'xz': 0.1}},
+            '`strain_rate` of xz needs .* periodic along z',
+        ),
+        (bulk('Cu') * 2, {'distance_limits': [{'pair': [0, 1], 'max': 2.2}]}, 'beyond 2.08 Å, half the least height'),
+        (
+            bulk('Cu') * 2,
+            {'swaps': [{'elements': ['Cu', 'Au']}]},
+            '`swaps` exchanges Au, of which the structure Cu8 has none',
+        ),
+        (bulk('Cu') * 2, {'distance_limits': [{'pair': [0, 8], 'min': 1}]}, '`distance_limits` names atom 8, but'),
     ],
 )
 def test_settings_that_do_not_fit_the_structure(atoms, settings, message):
