@@ -11,7 +11,7 @@ from aiida.engine import calcfunction
 
 from aiida_mlip_al.data import DeviationData
 from aiida_mlip_al.lammps.box import Box
-from aiida_mlip_al.lammps.script import FILES, walker_script
+from aiida_mlip_al.lammps.script import FILES, misfit, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.base import parse_parameters
 from aiida_mlip_al.sampling.walkers import spread_walkers
@@ -24,6 +24,9 @@ Spans = dict[str, tuple[float, float]]
 def plan_lammps(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any]:
     """Give every walker its start, condition, seed, input script and data file.
 
+    Structures that do not fit the settings, such as the isolated atoms among the labelled ones, start no walker; ``refused``
+    says why.
+
     :param settings: conditions, length, checks and limits.
     :param seed: the walkers' own seeds are drawn from it.
     :param inputs: ``structures`` and ``committee`` by name; the loop's ``history``, so that each iteration draws other seeds;
@@ -32,9 +35,18 @@ def plan_lammps(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, A
     parsed = parse_parameters('explore', LammpsExploreSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
     template = inputs['template'].get_content() if 'template' in inputs else None
-    plan: dict[str, dict[str, orm.Data]] = {'walkers': {}, 'scripts': {}, 'boxes': {}}
-    for name, (walker,) in spread_walkers(parsed, sorted(inputs['structures']), seed.value, len(rows)).items():
-        box = Box(inputs['structures'][walker['structure']].get_ase())
+    boxes = {name: Box(node.get_ase()) for name, node in inputs['structures'].items()}
+    refused = {name: found for name, box in boxes.items() if (found := misfit(parsed, box)) is not None}
+    fitting = sorted(set(boxes) - set(refused))
+    plan: dict[str, Any] = {
+        'walkers': {},
+        'scripts': {},
+        'boxes': {},
+        **({'refused': orm.Dict(refused)} if refused else {}),
+    }
+    walkers = spread_walkers(parsed, fitting, seed.value, len(rows)) if fitting else {}
+    for name, (walker,) in walkers.items():
+        box = boxes[walker['structure']]
         script = walker_script(parsed, walker, box, len(inputs['committee']), 'bias' in inputs, template)
         skewed = parsed.ensemble == 'npt' and parsed.barostat_mask is None
         skewed |= any(len(axis) == 2 for axis in parsed.strain_rate)

@@ -62,10 +62,13 @@ def ensure_computer(label: str = 'localhost') -> Any:
     return computer
 
 
-def ensure_python_code(computer: Any, executable: str | None = None, label: str = 'python') -> Any:
+def ensure_python_code(
+    computer: Any, executable: str | None = None, label: str = 'python', prepend_text: str | None = None
+) -> Any:
     """Return the code that is a Python on a computer, created if it is missing or points elsewhere.
 
     :param executable: the Python; this one if it is not given.
+    :param prepend_text: lines that go before it in a job; None takes a code whatever its lines.
     """
     from aiida import orm
 
@@ -73,7 +76,7 @@ def ensure_python_code(computer: Any, executable: str | None = None, label: str 
     builder = orm.QueryBuilder().append(orm.Computer, filters={'id': computer.pk}, tag='computer')
     builder.append(orm.InstalledCode, with_computer='computer', filters={'label': label})
     for code in builder.all(flat=True):
-        if code.filepath_executable.as_posix() == executable:
+        if code.filepath_executable.as_posix() == executable and prepend_text in (None, code.prepend_text):
             return code
         # An executable that moved (a virtual environment made anew elsewhere) is another code; the old name is kept free.
         code.label = f'{label}-{code.pk}'
@@ -82,14 +85,18 @@ def ensure_python_code(computer: Any, executable: str | None = None, label: str 
         description='The Python that runs labels, MACE and MD',
         computer=computer,
         filepath_executable=executable,
+        prepend_text=prepend_text or '',
     ).store()
 
 
-def ensure_program_code(computer: Any, executable: str, plugin: str, with_mpi: bool | None = None) -> Any:
+def ensure_program_code(
+    computer: Any, executable: str, plugin: str, with_mpi: bool | None = None, prepend_text: str | None = None
+) -> Any:
     """Return the code that is a program on a computer, named like its file, created if it is missing or points elsewhere.
 
     :param plugin: the calculation that runs it.
     :param with_mpi: whether it is started with mpirun; None leaves that to the options of a job.
+    :param prepend_text: lines that go before it in a job; None takes a code whatever its lines.
     """
     from aiida import orm
 
@@ -97,7 +104,11 @@ def ensure_program_code(computer: Any, executable: str, plugin: str, with_mpi: b
     builder = orm.QueryBuilder().append(orm.Computer, filters={'id': computer.pk}, tag='computer')
     builder.append(orm.InstalledCode, with_computer='computer', filters={'label': label})
     for code in builder.all(flat=True):
-        if code.filepath_executable.as_posix() == executable and code.with_mpi == with_mpi:
+        if (
+            code.filepath_executable.as_posix() == executable
+            and code.with_mpi == with_mpi
+            and prepend_text in (None, code.prepend_text)
+        ):
             return code
         code.label = f'{label}-{code.pk}'
     return orm.InstalledCode(
@@ -106,16 +117,17 @@ def ensure_program_code(computer: Any, executable: str, plugin: str, with_mpi: b
         filepath_executable=executable,
         default_calc_job_plugin=plugin,
         with_mpi=with_mpi,
+        prepend_text=prepend_text or '',
     ).store()
 
 
-def ensure_vasp_code(computer: Any, executable: str, with_mpi: bool = True) -> Any:
+def ensure_vasp_code(computer: Any, executable: str, with_mpi: bool = True, prepend_text: str | None = None) -> Any:
     """Return the code that is a VASP on a computer.
 
     :raises ConfigError: if aiida-vasp is not installed.
     """
-    _need_aiida_vasp()
-    return ensure_program_code(computer, executable, 'vasp.vasp', with_mpi)
+    need_aiida_vasp()
+    return ensure_program_code(computer, executable, 'vasp.vasp', with_mpi, prepend_text)
 
 
 def upload_potcars(folder: Path, family: str) -> list[str]:
@@ -123,7 +135,7 @@ def upload_potcars(folder: Path, family: str) -> list[str]:
 
     :raises ConfigError: if there is no POTCAR in the folder.
     """
-    _need_aiida_vasp()
+    need_aiida_vasp()
     from aiida.plugins import DataFactory, GroupFactory
 
     from aiida_mlip_al.config import ConfigError
@@ -135,7 +147,11 @@ def upload_potcars(folder: Path, family: str) -> list[str]:
     return sorted(node.symbol for node in group.nodes)
 
 
-def _need_aiida_vasp() -> None:
+def need_aiida_vasp() -> None:
+    """Refuse to go on without aiida-vasp.
+
+    :raises ConfigError: if it is not installed.
+    """
     from importlib.util import find_spec
 
     from aiida_mlip_al.config import ConfigError

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
 
 from .common import PROFILE, chosen_profile, told, with_profile
+
+CHECK_IT = 'check it with `aiida-mlip-al setup check`'
 
 
 @click.group()
@@ -47,45 +48,21 @@ def setup_daemon(workers: int) -> None:
 @click.argument('config', type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_profile
 def setup_computer(config: Path) -> None:
-    """Create the computer that the YAML file CONFIG describes.
+    """Create the computer that the YAML file CONFIG describes, and its codes if they are there too.
 
-    Keys: label, hostname, transport (core.ssh_async), scheduler (core.slurm), work_dir, prepend_text, mpiprocs_per_machine,
-    poll_interval_s, and ssh (options of the transport).
+    Keys: label, hostname, work_dir; transport (core.ssh_async), scheduler (core.slurm), prepend_text, mpiprocs_per_machine,
+    mpirun_command, poll_interval_s, safe_interval_s, ssh (options of the transport), codes (python, lammps, vasp). Called
+    again, it adds codes and sets anew how the computer is reached.
     """
-    from aiida import orm
+    from aiida_mlip_al.config.computer import load_computer_config
 
-    from aiida_mlip_al.config import ConfigError
-    from aiida_mlip_al.config.load import read_yaml
+    from .computers import ensure_described_computer, ensure_programs
 
-    values = told(read_yaml)(config)
-    known = {
-        'label', 'hostname', 'transport', 'scheduler', 'work_dir', 'prepend_text', 'mpiprocs_per_machine',
-        'poll_interval_s', 'ssh', 'description',
-    }  # fmt: skip
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f'`{unknown[0]}` is not a known key; known here: {", ".join(sorted(known))}.')
-    missing = [key for key in ('label', 'hostname', 'work_dir') if not values.get(key)]
-    if missing:
-        raise ConfigError(f'`{missing[0]}` is missing.')
-    if orm.QueryBuilder().append(orm.Computer, filters={'label': values['label']}).count():
-        raise ConfigError(f'There is a computer `{values["label"]}` already: delete it or choose another label.')
-    computer = orm.Computer(
-        label=values['label'],
-        hostname=values['hostname'],
-        description=values.get('description', ''),
-        transport_type=values.get('transport', 'core.ssh_async'),
-        scheduler_type=values.get('scheduler', 'core.slurm'),
-        workdir=values['work_dir'],
-    )
-    if values.get('prepend_text'):
-        computer.set_prepend_text(values['prepend_text'])
-    computer.store()
-    computer.set_default_mpiprocs_per_machine(int(values.get('mpiprocs_per_machine', 1)))
-    local = computer.transport_type == 'core.local'
-    computer.set_minimum_job_poll_interval(float(values.get('poll_interval_s', 1 if local else 30)))
-    computer.configure(**values.get('ssh', {'safe_interval': 0} if local else {}))
-    click.echo(f'computer {computer.label} created; now `aiida-mlip-al setup codes`')
+    described = told(load_computer_config)(config)
+    computer, created = told(ensure_described_computer)(described)
+    click.echo(f'computer {computer.label} {"created" if created else "reused"}')
+    lines = told(ensure_programs)(computer, described.codes)
+    click.echo('\n'.join([*lines, CHECK_IT] if lines else ['now `aiida-mlip-al setup codes`']))
 
 
 @setup.command('codes')
@@ -109,7 +86,7 @@ def setup_codes(
     computer: str,
     python: str | None,
     label: str,
-    device: str,
+    device: Literal['cpu', 'cuda'],
     vasp: tuple[str, ...],
     lammps: tuple[str, ...],
     mpi: bool,
@@ -119,7 +96,10 @@ def setup_codes(
     """Create the codes on COMPUTER: a Python that runs labels, training and MD; VASP, and its potentials; LAMMPS."""
     from aiida import orm
 
-    from .profile import ensure_program_code, ensure_python_code, ensure_vasp_code, upload_potcars
+    from aiida_mlip_al.config.computer import MpiProgram, Programs, PythonProgram
+
+    from .computers import ensure_programs
+    from .profile import upload_potcars
 
     if python is None and not vasp and not lammps and potcars is None:
         raise click.ClickException('Give at least one of --python, --vasp, --lammps and --potcars.')
@@ -129,16 +109,14 @@ def setup_codes(
         if not Path(executable).is_absolute():
             raise click.ClickException(f'`{executable}` must be an absolute path on the computer.')
     place = told(orm.load_computer)(computer)
-    if python is not None:
-        code = ensure_python_code(place, python, label)
-        code.base.extras.set('device', device)
-        click.echo(f'code {code.full_label} is {python}, on {device}; check it with `aiida-mlip-al setup check`')
-    for executable in vasp:
-        code = told(ensure_vasp_code)(place, executable, mpi)
-        click.echo(f'code {code.full_label} is {executable}{", with mpirun" if mpi else ""}')
-    for executable in lammps:
-        code = ensure_program_code(place, executable, 'mlip_al.lammps_explore')
-        click.echo(f'code {code.full_label} is {executable}')
+    programs = Programs(
+        python=[] if python is None else [PythonProgram(path=python, label=label, device=device)],
+        vasp=[MpiProgram(path=executable, mpi=mpi) for executable in vasp],
+        lammps=[MpiProgram(path=executable) for executable in lammps],
+    )
+    lines = told(ensure_programs)(place, programs)
+    if lines:
+        click.echo('\n'.join([*lines, CHECK_IT]))
     if potcars is not None and family is not None:
         symbols = told(upload_potcars)(potcars, family)
         click.echo(
@@ -148,45 +126,63 @@ def setup_codes(
 
 @setup.command('check')
 @click.argument('codes', nargs=-1, metavar='[CODE]...')
+@click.option('--queue', help='Queue or partition of the jobs.')
+@click.option('--account', help='Whom their time is charged to.')
+@click.option('--gpus', help='GPUs of each job: 1, or with their type, a100:1.')
+@click.option('--extra', multiple=True, help="Line for the scheduler, such as '#SBATCH --constraint=gpu'; repeatable.")
 @click.option('--timeout', default=300, show_default=True, help='Seconds to wait for each job.')
 @with_profile
-def setup_check(codes: tuple[str, ...], timeout: int) -> None:
-    """Run a small job with each Python (default: all) through its scheduler and print what it found."""
+def setup_check(
+    codes: tuple[str, ...],
+    queue: str | None,
+    account: str | None,
+    gpus: str | None,
+    extra: tuple[str, ...],
+    timeout: int,
+) -> None:
+    """Run a small job with each code (default: all) through its scheduler and print what it found.
+
+    A Python answers with its versions and the GPU that torch sees, LAMMPS with its version and its pair styles for MACE. Of
+    any other program, such as VASP, it is seen that it is there with its libraries; it is not started.
+    """
     from aiida import orm
     from rich.console import Console
     from rich.table import Table
 
-    from aiida_mlip_al.calculations.check import CheckCalculation
-
+    from .check import NotFoundError, check_job, codes_to_check, read_answer, unreachable
     from .launch import submit
 
+    asked = {
+        'max_wallclock_seconds': 300,
+        'queue_name': queue,
+        'account': account,
+        'gpus': gpus,
+        'custom_scheduler_commands': '\n'.join(extra) or None,
+    }
     console = Console(highlight=False)
-    chosen = [told(orm.load_code)(code) for code in codes] or [
-        code
-        for code in orm.QueryBuilder().append(orm.InstalledCode).all(flat=True)
-        if code.default_calc_job_plugin is None
-    ]
+    chosen = [told(orm.load_code)(code) for code in codes] or codes_to_check()
     if not chosen:
         raise click.ClickException('There is no code: create one with `aiida-mlip-al setup codes`.')
-    options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'max_wallclock_seconds': 300}
-    nodes = [(code, submit(CheckCalculation, {'code': code, 'metadata': {'options': options}})) for code in chosen]
+    silent = {code.computer.pk: unreachable(code.computer) for code in chosen}
+    failed = [sentence for sentence in silent.values() if sentence]
+    jobs = [(code, told(check_job)(code, asked)) for code in chosen if not silent[code.computer.pk]]
+    nodes = [(code, submit(*job)) for code, job in jobs]
     table = Table(box=None, padding=(0, 2), header_style='dim')
-    for column in ('code', 'python', 'ase', 'torch', 'mace', 'GPU', 'seen by'):
+    for column in ('code', 'found', 'GPU', 'seen by'):
         table.add_column(column, overflow='fold')
-    failed = []
     deadline = time.monotonic() + timeout * len(nodes)
     for code, node in nodes:
-        while not node.is_terminated and time.monotonic() < deadline:
+        while not node.is_terminated and not node.paused and time.monotonic() < deadline:
             time.sleep(0.5)
-        if not node.is_finished_ok:
-            failed.append(f'{code.full_label}: {node.exit_message or "no answer"} (`verdi process report {node.pk}`)')
-            continue
-        found: dict[str, Any] = json.loads(node.outputs.retrieved.get_object_content('check.json'))
-        table.add_row(
-            code.full_label, *(str(found.get(key) or '–') for key in ('python', 'ase', 'torch', 'mace', 'gpu', 'host'))
-        )
-    console.print(table)
+        try:
+            answer = read_answer(code, node)
+        except NotFoundError as error:
+            failed.append(f'{code.full_label}: {error} (`verdi process report {node.pk}`)')
+        else:
+            table.add_row(code.full_label, answer.found, answer.gpu or '–', answer.host)
+    if table.row_count:
+        console.print(table)
     for sentence in failed:
-        console.print(sentence, style='red')
+        console.print(sentence, style='red', markup=False)
     if failed:
         raise click.exceptions.Exit(1)

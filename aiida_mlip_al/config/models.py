@@ -15,6 +15,7 @@ from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
 from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters
 
 from .errors import sentence
+from .resources import StageResources
 from .section import Section
 from .shell import ShellLabels
 from .vasp import VaspLabels, VaspLevel
@@ -266,7 +267,7 @@ class RunConfig(Section):
         default=None, description='isolated-atom energies, eV, by element; left out: fitted'
     )
     codes: dict[str, str] = Field(default_factory=dict, description='code of each stage, or of all as `default`')
-    resources: dict[str, dict[str, Any]] = Field(
+    resources: dict[str, StageResources] = Field(
         default_factory=dict, description='scheduler options of each stage, or of all as `default`'
     )
 
@@ -364,10 +365,6 @@ class RunConfig(Section):
     def code(self, stage: str) -> str:
         """Return the label of a stage's code."""
         return self.codes.get(stage, self.codes.get('default', 'python@localhost'))
-
-    def options(self, stage: str) -> dict[str, Any]:
-        """Return a stage's scheduler options."""
-        return {**self.resources.get('default', {}), **self.resources.get(stage, {})}
 
 
 def as_chains(value: Any) -> Any:

@@ -102,6 +102,15 @@ def walker_script(
         raise ValueError(f'The template of the LAMMPS script cannot be filled in: {error}.') from None
 
 
+def misfit(settings: LammpsExploreSettings, box: Box) -> str | None:
+    """Return why a structure cannot be run with the settings, or None."""
+    try:
+        _refuse_misfits(settings, box)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _refuse_misfits(settings: LammpsExploreSettings, box: Box) -> None:
     pbc, symbols = box.atoms.pbc, box.atoms.symbols
     if len(box.atoms) < 2:

@@ -23,18 +23,20 @@ def installed(package: str) -> str | None:
         return None
 
 
-def gpu() -> str | None:
-    """Return the name of the GPU that torch sees, or None."""
+def gpus() -> dict[str, str | None]:
+    """Return `gpu`, the GPUs that torch sees, such as `2 x NVIDIA H100`, and `cuda`, the CUDA that torch was built for."""
     if installed('torch') is None:
-        return None
+        return {'gpu': None, 'cuda': None}
     import torch
 
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    first = f'{len(names)} x {names[0]}' if len(names) > 1 else names[0] if names else None
+    return {'gpu': first if torch.cuda.is_available() else None, 'cuda': torch.version.cuda}
 
 
 def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     """Do the job."""
-    found = {'python': platform.python_version(), 'host': platform.node(), 'gpu': gpu()}
+    found = {'python': platform.python_version(), 'host': platform.node(), **gpus()}
     found.update({name: installed(package) for name, package in settings['packages'].items()})
     Path('check.json').write_text(json.dumps(found))
 

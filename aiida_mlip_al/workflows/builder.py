@@ -15,6 +15,7 @@ from ase.io import read
 
 from aiida_mlip_al.calculations.shell_input import make_input
 from aiida_mlip_al.config import ConfigError, RunConfig
+from aiida_mlip_al.config.resources import job_options
 from aiida_mlip_al.config.shell import ShellLabels
 from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
@@ -174,11 +175,14 @@ class Inputs:
         self.seed = orm.Int(config.random_seed)
 
     def job(self, stage: str, code: orm.AbstractCode | None = None) -> dict[str, Any]:
-        """Return code and scheduler options of a stage."""
-        inputs: dict[str, Any] = {'code': code or load_stage_code(self.config.code(stage), stage)}
-        resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
-        inputs['metadata'] = {'options': {'resources': resources, **self.config.options(stage)}}
-        return inputs
+        """Return code and scheduler options of a stage.
+
+        :raises ConfigError: if the code's computer cannot be asked for what the options say.
+        """
+        code = code or load_stage_code(self.config.code(stage), stage)
+        scheduler = code.computer.scheduler_type if code.computer is not None else None
+        options = job_options(self.config.resources, stage, scheduler)
+        return {'code': code, 'metadata': {'options': options}}
 
     def calculator(self) -> dict[str, Any]:
         """Return the calculator of the label engine `ase`, if that is the one."""
@@ -354,6 +358,8 @@ class Inputs:
         template = inputs['lammps']['template'].get_content() if 'template' in inputs['lammps'] else None
         ((walker, *_), *_) = spread_walkers(settings, ['any'], 0).values()
         for structure in self.structures.values():
+            if len(structure.sites) < 2:
+                continue  # starts no walker itself, but may be seeds' unit cell
             try:
                 walker_script(settings, walker, Box(structure.get_ase()), 2, 'bias' in inputs, template)
             except ValueError as error:

@@ -124,15 +124,18 @@ class ExploreWorkChain(Pool):
             optional['bias'] = self.inputs.bias
         self.ctx.plan = self.engine.plan(self.inputs, optional)
         self.ctx.native = is_native(settings)
-        self.ctx.queue = sorted(self.ctx.plan['walkers'])
+        self.ctx.queue = sorted(self.ctx.plan.get('walkers', {}))
         self.ctx.running = {}
         self.ctx.trajectories = {}
         self.ctx.n_frames = 0
-        self.ctx.message = ''
+        refused = self.ctx.plan['refused'].get_dict() if 'refused' in self.ctx.plan else {}
+        for name, why in refused.items():
+            self.report(f'no walker starts from {name}: {why}')
+        self.ctx.message = next(iter(refused.values()), '')
 
     def should_convert(self) -> bool:
         """Convert a model, and evaluate the committee afterwards, if LAMMPS has one model."""
-        return bool(self.ctx.native)
+        return bool(self.ctx.native and self.ctx.queue)
 
     def run_conversion(self) -> None:
         """Make of the first model what LAMMPS reads."""

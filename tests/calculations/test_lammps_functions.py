@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
-from ase.build import bulk
+from ase.build import bulk, molecule
 
 from aiida_mlip_al.calculations.lammps_functions import join_walker, plan_lammps
 from aiida_mlip_al.data import DeviationData
@@ -96,3 +96,23 @@ def test_every_walker_gets_its_script_and_box(make_model):
     assert '4 atoms' in plan['boxes']['job_01'].get_content()
     seeds = {walker['seed'] for walker in plan['walkers'].values()}
     assert len(seeds) == 3
+
+
+def test_structures_that_do_not_fit_start_no_walker(make_model):
+    structures = {
+        'atom': orm.StructureData(ase=bulk('Cu')),
+        'molecule': orm.StructureData(ase=molecule('H2O')),
+        'crystal': orm.StructureData(ase=bulk('Cu', cubic=True)),
+    }
+    settings = {'walkers': 2, 'ensemble': 'npt', 'pressure': 0.0, 'barostat_mask': 'isotropic'}
+    plan = plan_lammps(
+        orm.Dict(settings),
+        orm.Int(3),
+        structures=structures,
+        committee={'member_00': make_model(elements=('Cu', 'H', 'O'))},
+    )
+    assert {walker['structure'] for walker in plan['walkers'].values()} == {'crystal'}
+    refused = plan['refused'].get_dict()
+    assert set(refused) == {'atom', 'molecule'}
+    assert 'One atom alone' in refused['atom']
+    assert 'no pressure along x, y, z' in refused['molecule']

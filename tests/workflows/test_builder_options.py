@@ -1,0 +1,81 @@
+"""Every job of a run gets the options of its stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiida import orm
+from ase.build import bulk
+from click.testing import CliRunner
+
+from aiida_mlip_al.cli import main
+from aiida_mlip_al.config import make_config
+from aiida_mlip_al.workflows.builder import Inputs
+
+STAGE_OF = {
+    'seeding.ase': 'seed',
+    'test.ase': 'seed',
+    'label.ase': 'label',
+    'train.mace.train': 'train',
+    'explore.ase': 'explore',
+    'explore.lammps': 'explore',
+    'explore.convert': 'evaluate',
+    'explore.deviate': 'evaluate',
+    'evaluate': 'evaluate',
+}
+
+
+def all_options(inputs: Mapping[str, Any], path: str = '') -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield scheduler options by the path of their namespace."""
+    for name, value in inputs.items():
+        if name == 'options':
+            yield path.removesuffix('.metadata'), value.get_dict() if isinstance(value, orm.Dict) else value
+        elif isinstance(value, Mapping):
+            yield from all_options(value, f'{path}.{name}'.removeprefix('.'))
+
+
+@pytest.fixture
+def values(python_code: Any, tmp_path: Path) -> dict[str, Any]:
+    """An input whose stages have queues of their names."""
+    bulk('Cu').write(tmp_path / 'cu.xyz')
+    return {
+        'protocol': 'quickstart',
+        'structures': ['cu.xyz'],
+        'labels': {'ase': {'calculator': 'ase.calculators.emt:EMT'}},
+        'codes': {'default': python_code.full_label},
+        'seed': [{'md': {}}],
+        'test': [{'md': {}}],
+        'resources': {
+            'default': {'account': 'chem42', 'num_cores_per_mpiproc': 4},
+            **{stage: {'queue_name': stage} for stage in STAGE_OF.values()},
+        },
+    }
+
+
+@pytest.mark.parametrize(('engine', 'n_jobs'), [('ase', 6), ('lammps', 8)])
+def test_every_job_gets_the_options_of_its_stage(
+    values: dict[str, Any], python_code: Any, tmp_path: Path, engine: str, n_jobs: int
+) -> None:
+    explore = {'ase': {}, 'lammps': {'pair_style': 'mliap', 'code': python_code.full_label}}
+    values['explore'] = {engine: explore[engine]}
+    found = dict(all_options(Inputs(make_config(values), tmp_path).run()))
+    assert {path: options['queue_name'] for path, options in found.items()} == {path: STAGE_OF[path] for path in found}
+    assert len(found) == n_jobs
+    for options in found.values():
+        assert options['account'] == 'chem42'
+        assert options['resources'] == {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': 4}
+        assert options['environment_variables'] == {'OMP_NUM_THREADS': '4'}
+
+
+def test_a_wrong_option_gets_one_sentence_at_the_dry_run(values: dict[str, Any], tmp_path: Path) -> None:
+    values['resources']['train']['max_wallclock'] = 3600
+    (tmp_path / 'run.yaml').write_text(yaml.safe_dump(values))
+    done = CliRunner().invoke(main, ['launch', '--dry-run', str(tmp_path / 'run.yaml')])
+    assert (done.exit_code, done.output) == (
+        1,
+        'Error: `resources.train.max_wallclock` is not a known key; did you mean `max_wallclock_seconds`?\n',
+    )
