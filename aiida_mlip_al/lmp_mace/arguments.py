@@ -28,8 +28,9 @@ Elements are in the order of the atom types. Model files are looked for in the s
 directory. A file of a native build, X.model-mliap_lammps.pt or X.model-lammps.pt, stands for the X.model beside it.
 
 Several models are a committee: the first one drives, the others are asked at every step that is a multiple of out_freq.
-  out_freq N      steps between two checks of the deviation (100)
+  out_freq N      steps between two checks (100)
   out_file FILE   deviations in the columns of DeePMD-kit (model_devi.out)
+  records FILE    one JSON object a check: energy, forces, deviations, descriptor; for one model, too (none)
   upper LEVEL     a max_devi_f above LEVEL, in eV/A, ends all runs: the frame goes to the dumps (not dcd, xtc), the state to
                   stopped.restart, later lines of the script are carried out, later runs have no steps, the exit status is 0
   dtype, device, head    as the arguments below
@@ -41,7 +42,8 @@ f_mace[1], f_mace[2] and f_mace[3] are max_devi_f, min_devi_f and avg_devi_f of 
   -h              this text; LAMMPS' own arguments are listed by: lmp -h
 
 The models' energy is in pe and etotal of thermo_style and in compute pe/atom, not in epair.
-The working directory gets lmp-mace.status.json at the end: without it the program was killed. Threads: OMP_NUM_THREADS.
+The working directory gets lmp-mace.status.json at the end: without it the program was killed. Its end is finished, upper_level,
+timeout (of LAMMPS' timer timeout), halted (by fix halt ... error soft), terminated or error. Threads: OMP_NUM_THREADS.
 Not for: MPI with more than one process, hybrid pair styles, units other than metal, stress per atom, rRESPA.
 """
 

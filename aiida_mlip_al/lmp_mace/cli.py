@@ -17,10 +17,15 @@ from aiida_mlip_al.lmp_mace.arguments import USAGE, Arguments, parse_arguments
 from aiida_mlip_al.lmp_mace.library import open_lammps, refuse_mpi
 
 STATUS_FILE = Path('lmp-mace.status.json')
+_EARLY_ENDS = {
+    'timeout': 'The time limit of timer timeout ended a run before its last step.',
+    'halted': 'A fix halt ended a run before its last step.',
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run lmp-mace and return its exit status: 0 also after a stop at the upper level, 1 after an error or SIGTERM.
+    """Run lmp-mace and return its exit status: 1 after an error or SIGTERM, 0 also when the upper level, a time limit or a
+    fix halt ended a run; whether it came to its last step is for the reader of `step` in the status file.
 
     :param argv: the command line without the name of the program; None takes the process's.
     """
@@ -94,11 +99,16 @@ class _Run:
         stop = None if callback is None else callback.stop
         if message is None and stop is not None and stop.reason == 'terminated':
             code, message = 1, 'terminated'
+        end, said = 'finished' if code == 0 else 'error', message
+        if stop and message in (None, 'terminated'):
+            end, said = stop.reason, stop.message
+        elif code == 0 and driver.early_end:
+            end, said = driver.early_end, _EARLY_ENDS[driver.early_end]
         status = {
             'finished': code == 0,
             'error': message,
-            'end': stop.reason if stop and message in (None, 'terminated') else 'finished' if code == 0 else 'error',
-            'message': stop.message if stop else message,
+            'end': end,
+            'message': said,
             'step': int(lammps.extract_global('ntimestep') or 0),
             'n_evaluations': 0 if callback is None else callback.n_evaluations,
             'n_neighbour_lists': 0 if potential is None else potential.neighbours.builds,

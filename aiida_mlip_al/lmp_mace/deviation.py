@@ -9,6 +9,7 @@ import numpy as np
 
 from aiida_mlip_al.lmp_mace.neighbours import Floats
 from aiida_mlip_al.lmp_mace.runner_modules import deviation
+from aiida_mlip_al.lmp_mace.step_file import StepFile
 
 COLUMNS = ('max_devi_v', 'min_devi_v', 'avg_devi_v', 'max_devi_f', 'min_devi_f', 'avg_devi_f')
 
@@ -48,47 +49,24 @@ def model_deviation(energies: Floats, forces: Floats, virials: Floats) -> ModelD
     )
 
 
-class DeviationFile:
-    """The file, flushed after every line. A run that begins after step 0 continues a file that is there.
-
-    LAMMPS may ask for forces several times in a step (Monte Carlo moves, line searches, a `run` after a `run`): the last
-    answer counts, so that a line is written when the next step begins or at `flush`.
+def deviation_file(path: Path) -> StepFile:
+    """Return the file of the deviations, with DeePMD-kit's header.
 
     :param path: where to.
     """
+    header = f'#{"step":>11}' + ''.join(f'{name:>19}' for name in COLUMNS)
+    units = '# virial (v): eV, per atom; force (f): eV/A'
+    return StepFile(path, f'{header}\n{units}\n', _step_of)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._waiting: tuple[int, ModelDeviation] | None = None
-        self._last_step: int | None = None
-        self._opened = False
 
-    def add(self, step: int, found: ModelDeviation) -> None:
-        """Give the deviation of a step; a second one of the same step replaces it."""
-        if self._waiting is not None and self._waiting[0] != step:
-            self.flush()
-        self._waiting = step, found
+def deviation_line(step: int, found: ModelDeviation) -> str:
+    """Return the line of a step.
 
-    def flush(self) -> None:
-        """Write the line that waits, if any."""
-        if self._waiting is None:
-            return
-        step, found = self._waiting
-        self._waiting = None
-        if not self._opened:
-            self._open(step)
-        if step == self._last_step:
-            return
-        with self._path.open('a', encoding='ascii') as file:
-            file.write(f'{step:12d}' + ''.join(f'{value:19.6e}' for value in astuple(found)) + '\n')
-        self._last_step = step
+    :param step: the step.
+    :param found: its deviation.
+    """
+    return f'{step:12d}' + ''.join(f'{value:19.6e}' for value in astuple(found))
 
-    def _open(self, step: int) -> None:
-        self._opened = True
-        if step > 0 and self._path.is_file():
-            steps = [line.split()[0] for line in self._path.read_text().splitlines() if line[:1] not in ('#', '')]
-            self._last_step = int(steps[-1]) if steps else None
-            return
-        header = f'#{"step":>11}' + ''.join(f'{name:>19}' for name in COLUMNS)
-        units = '# virial (v): eV, per atom; force (f): eV/A'
-        self._path.write_text(f'{header}\n{units}\n', encoding='ascii')
+
+def _step_of(line: str) -> int | None:
+    return None if line[:1] in ('#', '\n') else int(line.split(maxsplit=1)[0])

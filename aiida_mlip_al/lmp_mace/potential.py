@@ -20,12 +20,14 @@ _CONVERTED = ('-mliap_lammps.pt', '-lammps.pt')
 @dataclass
 class Evaluation:
     """What K members say on n atoms: energies (K,) in eV, forces (K, n, 3) in eV/Å, virials (K, 3, 3) = -dE/dε in eV,
-    and the energies (n,) of the atoms in eV by the first of these members."""
+    the energies (n,) of the atoms in eV by the first of these members, and the descriptor (D,) by the lead model, or None
+    if not asked for."""
 
     energies: Floats
     forces: Floats
     virials: Floats
     atom_energies: Floats
+    descriptor: Floats | None = None
 
 
 class Potential(Committee):  # type: ignore[misc]
@@ -52,6 +54,7 @@ class Potential(Committee):  # type: ignore[misc]
         cell: Floats,
         pbc: NDArray[np.bool_],
         members: Sequence[int] | None = None,
+        descriptor: bool = False,
     ) -> Evaluation:
         """Evaluate members on one configuration.
 
@@ -61,11 +64,13 @@ class Potential(Committee):  # type: ignore[misc]
         :param cell: (3, 3) lower triangular, in Å.
         :param pbc: (3,) periodic directions.
         :param members: indices of models; None for all.
+        :param descriptor: also return the descriptor, which needs model 0 among the members.
         """
         members = range(len(self)) if members is None else members
         n_atoms = len(tags)
         energies, forces = np.zeros(len(members)), np.zeros((len(members), n_atoms, 3))
         virials, atom_energies = np.zeros((len(members), 3, 3)), np.zeros(n_atoms)
+        described = None
         if n_atoms == 0:
             return Evaluation(energies, forces, virials, atom_energies)
         species = self._species[numbers]
@@ -78,7 +83,9 @@ class Potential(Committee):  # type: ignore[misc]
             virials[row] = _array(output['virials']).reshape(3, 3)
             if row == 0:
                 atom_energies = _array(output['node_energy'])
-        return Evaluation(energies, forces, virials, atom_energies)
+            if descriptor and member == 0:
+                described = self._descriptors(output, species, offsets)[0]
+        return Evaluation(energies, forces, virials, atom_energies, described)
 
     def _configuration(self, neighbours: Neighbours, species: Integers) -> dict[str, torch.Tensor]:
         positions, cell = neighbours.positions, neighbours.cell

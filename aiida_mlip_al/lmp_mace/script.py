@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 RUNNING = ('run', 'minimize', 'rerun')
+POTENTIAL = ('pair_style', 'pair_coeff')
+_OURS = (*RUNNING, *POTENTIAL, 'include', 'quit', 'if', 'clear', 'run_style', 'neigh_modify', 'compute')
+_QUOTED = re.compile(r'''"""(.*?)"""|"([^"]*)"|'([^']*)'|(\S+)''', re.DOTALL)
 _NATIVE_FLAGS = ('no_domain_decomposition', 'no_mpi_message_passing')
 _DEFAULT_CHECK_INTERVAL = 100
+_OUT_FILE = 'model_devi.out'
 _REFUSED = {
     'clear': 'clear would remove the models: write one script for each system.',
     'run_style respa': 'run_style respa would leave out the forces of the models: use run_style verlet.',
@@ -33,13 +37,15 @@ class Statement:
 
 @dataclass(frozen=True)
 class PairStyle:
-    """The MACE potential as pair_style and pair_coeff describe it. `options` are those that the script sets."""
+    """The MACE potential as pair_style and pair_coeff describe it. `options` are those that the script sets, `out_file`
+    and `records` are None where no such file is to be written."""
 
     models: list[str]
     elements: list[str] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
     out_freq: int = _DEFAULT_CHECK_INTERVAL
-    out_file: str = 'model_devi.out'
+    out_file: str | None = None
+    records: str | None = None
     upper: float | None = None
 
 
@@ -79,6 +85,59 @@ def jumps(block: Sequence[Statement]) -> bool:
     return any(re.search(r'\b(jump|label)\b', statement.text) for statement in block)
 
 
+@dataclass(frozen=True)
+class Branch:
+    """A condition of an `if`, as it is written, or None for `else`, and the commands that follow it."""
+
+    condition: str | None
+    commands: list[str]
+
+
+def branches(statement: Statement) -> list[Branch]:
+    """Return the branches of an `if … then … elif … else …`, or none if LAMMPS may carry it out by itself.
+
+    :param statement: an `if`.
+    """
+    words = _quoted_words(statement)
+    found: list[Branch] = []
+    for (written, bare), (before, _) in zip(words, [('', ''), *words], strict=False):
+        if before in ('if', 'elif'):
+            found.append(Branch(written, []))
+        elif written == 'else':
+            found.append(Branch(None, []))
+        elif written not in ('if', 'then', 'elif') and found:
+            found[-1].commands.append(bare)
+    needed = any(command.split()[:1] and command.split()[0] in _OURS for branch in found for command in branch.commands)
+    return found if needed else []
+
+
+def without_quit(block: Sequence[Statement], variable: str, label: str) -> str:
+    """Return statements as the text of a file whose `quit` sets a variable and jumps to its end: LAMMPS' own would end the
+    whole process.
+
+    :param block: the statements.
+    :param variable: gets the exit status.
+    :param label: name of the end.
+    """
+
+    def leave(words: Sequence[str]) -> tuple[str, str]:
+        return f'variable {variable} equal {words[1] if len(words) > 1 else 0}', f'jump SELF {label}'
+
+    lines: list[str] = []
+    for statement in block:
+        if statement.command == 'quit':
+            lines += leave(statement.words)
+        elif statement.command == 'if' and 'quit' in statement.text:
+            parts: list[str] = []
+            for written, bare in _quoted_words(statement):
+                words = bare.split()
+                parts += [f'"{part}"' for part in leave(words)] if words[:1] == ['quit'] else [written]
+            lines.append(' '.join(parts))
+        else:
+            lines.append(statement.text)
+    return '\n'.join([*lines, f'label {label}', ''])
+
+
 def parse_pair_style(words: Sequence[str]) -> PairStyle:
     """Read `pair_style …` of a native build, or with a committee.
 
@@ -112,13 +171,13 @@ def parse_pair_coeff(style: PairStyle, words: Sequence[str]) -> PairStyle:
         if not rest:
             raise ValueError('No model is named: write pair_coeff * * MODEL ELEMENT ..., or pair_style mace MODEL.')
         models, rest = rest[:1], rest[1:]
-    return PairStyle(models, rest, style.options, style.out_freq, style.out_file, style.upper)
+    return replace(style, models=models, elements=rest)
 
 
 def _parse_mace(words: Sequence[str]) -> PairStyle:
     models: list[str] = []
     values: dict[str, str] = {}
-    keywords = ('out_freq', 'out_file', 'upper', 'dtype', 'device', 'head')
+    keywords = ('out_freq', 'out_file', 'records', 'upper', 'dtype', 'device', 'head')
     remaining = iter(words)
     for word in remaining:
         if word in keywords:
@@ -130,16 +189,16 @@ def _parse_mace(words: Sequence[str]) -> PairStyle:
             raise ValueError(f'pair_style mace does not know {word}: after the models come {", ".join(keywords)}.')
         else:
             models.append(word)
-    committee = [word for word in ('out_freq', 'out_file', 'upper') if word in values]
-    if committee and len(models) < 2:
-        raise ValueError(f'pair_style mace: {committee[0]} needs a committee: name two or more models before it.')
+    if 'upper' in values and len(models) < 2:
+        raise ValueError('pair_style mace: upper needs a committee: name two or more models before it.')
     if len(set(models)) < len(models):
         raise ValueError('pair_style mace names a model twice: a committee needs different members.')
     return PairStyle(
         models=models,
         options={name: values[name] for name in ('dtype', 'device', 'head') if name in values},
         out_freq=_positive_integer('out_freq', values.get('out_freq', str(_DEFAULT_CHECK_INTERVAL))),
-        out_file=values.get('out_file', 'model_devi.out'),
+        out_file=values.get('out_file', _OUT_FILE if len(models) > 1 else None),
+        records=values.get('records'),
         upper=_positive('upper', values['upper']) if 'upper' in values else None,
     )
 
@@ -158,6 +217,15 @@ def _positive(name: str, text: str) -> float:
     if not 0 < value < float('inf'):
         raise ValueError(f'pair_style mace: {name} must be a positive number in eV/A, not {text}.')
     return value
+
+
+def _quoted_words(statement: Statement) -> list[tuple[str, str]]:
+    """Return the words of a command as they are written, and without their quotes."""
+    line = _without_comment(statement.text)
+    return [
+        (found[0], next((group for group in found.groups() if group is not None), ''))
+        for found in _QUOTED.finditer(line)
+    ]
 
 
 def _without_comment(line: str) -> str:

@@ -2,7 +2,7 @@
 
 Run `bash examples/vasp/run.sh` once, which sets up the stand-in, and then
 
-    verdi -p mlip-al run examples/benchmarks/vasp_labels.py [NUMBER OF LABELS]
+    verdi -p mlip-al run tests/benchmarks/vasp_labels.py [NUMBER OF LABELS]
 
 The stand-in takes less than a second for a structure, so what is left is the price of provenance.
 """

@@ -181,11 +181,11 @@ def test_an_exception_ends_the_run_with_its_message(
     write_data(tmp_path / 'data', alloy((1, 1, 1)), ORDER)
     evaluate, calls = Potential.evaluate, []
 
-    def fail_at_the_fourth(self: Potential, *arguments: Any) -> Any:
+    def fail_at_the_fourth(self: Potential, *arguments: Any, **options: Any) -> Any:
         calls.append(None)
         if len(calls) == 4:
             raise RuntimeError('out of memory on $GPU "0"')
-        return evaluate(self, *arguments)
+        return evaluate(self, *arguments, **options)
 
     monkeypatch.setattr(Potential, 'evaluate', fail_at_the_fourth)
     done = lmp_mace(start(models[:2]) + 'run 20\nrun 5\nprint "the script went on"\n')

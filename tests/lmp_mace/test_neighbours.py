@@ -33,6 +33,7 @@ def test_no_pair_is_missed_while_atoms_move_and_the_cell_changes(size: float, pb
         found = verlet.update(tags, seen, cell, periodic)
         anew = VerletList(2.5, skin=0.0).update(tags, seen, cell, periodic)
         np.testing.assert_allclose(distances(found), distances(anew), rtol=0, atol=2e-9)
+        assert found.pairs.flags.c_contiguous, 'models are slower otherwise'
         whole = (found.positions - seen) @ np.linalg.inv(found.cell)
         np.testing.assert_allclose(whole, np.rint(whole) * periodic, atol=1e-9)
     assert 2 < verlet.builds < 60

@@ -96,10 +96,11 @@ def test_committee_line() -> None:
     def read(line: str) -> PairStyle:
         return parse_pair_style(line.split())
 
-    style = read('pair_style mace a b c out_file x out_freq 7 upper 0.5 head pbe device cpu')
-    assert style == PairStyle(['a', 'b', 'c'], [], {'head': 'pbe', 'device': 'cpu'}, 7, 'x', 0.5)
+    style = read('pair_style mace a b c out_file x out_freq 7 records y upper 0.5 head pbe device cpu')
+    assert style == PairStyle(['a', 'b', 'c'], [], {'head': 'pbe', 'device': 'cpu'}, 7, 'x', 'y', 0.5)
     assert parse_pair_coeff(style, ['pair_coeff', '*', '*', 'Ga', 'As']).elements == ['Ga', 'As']
-    assert read('pair_style mace a b') == PairStyle(['a', 'b'], [], {}, 100, 'model_devi.out', None)
+    assert read('pair_style mace a b') == PairStyle(['a', 'b'], [], {}, 100, 'model_devi.out', None, None)
+    assert read('pair_style mace a out_freq 5 records y') == PairStyle(['a'], [], {}, 5, None, 'y', None)
 
 
 def test_command_line() -> None:
