@@ -152,7 +152,9 @@ class ExploreWorkChain(Pool):
         wanted = self.inputs.convert.outputs.get_list()
         made = node.base.links.get_outgoing(node_class=orm.SinglefileData).all_nodes()
         converted = next((output for output in made if output.filename in wanted), None)
-        if converted is None or not node.is_finished_ok:
+        # A program may warn: that it ended well is what counts.
+        ended_well = node.exit_status in (0, ShellJob.exit_codes.ERROR_STDERR_NOT_EMPTY.status)
+        if converted is None or not ended_well:
             message = f'<{node.pk}> {node.exit_message or node.process_state}'
             return self.exit_codes.ERROR_CONVERSION_FAILED.format(message=message)
         self.ctx.plan['converted'] = converted
