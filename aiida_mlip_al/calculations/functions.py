@@ -279,12 +279,12 @@ def _levels(options: SelectParameters, held_out: list[DeviationData]) -> tuple[T
 
 
 @calcfunction
-def assess_labels(selection: SelectionData, dataset: DatasetData, **inputs: Any) -> dict[str, Any]:
+def assess_labels(selection: SelectionData, **inputs: Any) -> dict[str, Any]:
     """Compare the labels just received with what the committee that asked for them had predicted.
 
     :param selection: which explored frame each label belongs to.
-    :param dataset: the new labels.
-    :param inputs: ``trajectories`` (their forces and energies are the committee's mean) and ``deviations``, by walker.
+    :param inputs: ``datasets`` with the new labels; ``trajectories`` (their forces and energies are the committee's mean) and
+        ``deviations``, by walker.
     """
     trajectories, deviations = inputs['trajectories'], inputs['deviations']
     chosen = selection.chosen()
@@ -294,7 +294,7 @@ def assess_labels(selection: SelectionData, dataset: DatasetData, **inputs: Any)
         if verdict is Verdict.AUDIT
     }
     columns: dict[str, list[float]] = {}
-    for labelled in dataset.iterate():
+    for labelled in (frame for name in sorted(inputs['datasets']) for frame in inputs['datasets'][name].iterate()):
         rank = int(str(labelled.info['name']).rsplit('_', 1)[1])
         name, row = chosen[rank]
         trajectory, deviation = trajectories[name], deviations[name]
@@ -322,8 +322,8 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
     :param stop: the criteria.
     :param selection: what became of every explored frame.
     :param errors: of this iteration's committee on the train, validation and test frames.
-    :param inputs: ``history`` up to here; ``new_labels``, their errors and deviations; ``reports`` of this iteration's jobs by
-        stage and job; ``deviations`` by walker.
+    :param inputs: ``history`` up to here; ``new_labels``, their errors and deviations; ``late``, those of the last round that
+        came after this committee was evaluated; ``reports`` of this iteration's jobs by stage and job; ``deviations`` by walker.
     """
     history = list(inputs['history']['rows']) if 'history' in inputs else []
     counts = selection.counts
@@ -331,6 +331,7 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
     committee = errors.get_dict()
     seen = {split: committee.get(split, {}).get('n_frames', 0) for split in ('train', 'validation')}
     new = inputs.get('new_labels')
+    n_late = sum(inputs['late'].splits.get(split, 0) for split in seen) if 'late' in inputs else 0
     options = parse_parameters('stop', StopParameters, stop.get_dict())
     tolerance = selection.thresholds.get('tolerance')
     deviation = selection.get_array('max_force_deviation')
@@ -340,7 +341,7 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
     row = {
         **IterationRow(
             iteration=len(history) + 1,
-            n_labels=sum(seen.values()) + (new.n_frames if new is not None else 0),
+            n_labels=sum(seen.values()) + n_late + (new.n_frames if new is not None else 0),
             n_new_labels=new.n_frames if new is not None else 0,
             n_frames=n_frames,
             n_candidates=counts['selected'] + counts['over_budget'],
@@ -355,6 +356,7 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
             if new is not None and tolerance is not None
             else 0,
         ).as_dict(),
+        'n_late': n_late,
         'n_train': seen['train'],
         'n_validation': seen['validation'],
         'new_label_force_rmse': None if new is None else _weighted(new, 'force_mse') ** 0.5,

@@ -82,6 +82,12 @@ class Labels(Section):
     max_failed_fraction: float = Field(
         default=0.3, ge=0, le=1, description='the run stops when more structures get no label'
     )
+    min_label_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description='training begins when all structures are sent and so many are labelled; late labels join later',
+    )
     max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
 
     @model_validator(mode='after')

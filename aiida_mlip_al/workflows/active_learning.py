@@ -25,7 +25,7 @@ from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_sele
 from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
 from .explore import ExploreWorkChain, validate_exploration
-from .label import LabelWorkChain
+from .label import LabelWorkChain, late_jobs
 from .perturb_and_sample import PerturbAndSampleWorkChain
 from .seed_stages import reuse_problem
 from .submit_once import SubmitOnce
@@ -101,7 +101,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         spec.expose_inputs(
             LabelWorkChain,
             namespace='label',
-            exclude=('structures', 'computed'),
+            exclude=('structures', 'computed', 'earlier'),
             namespace_options={'help': 'How structures are labelled.'},
         )
         spec.expose_inputs(
@@ -173,10 +173,12 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
                 cls.inspect_train,
                 cls.run_explore,
                 cls.inspect_explore,
+                if_(cls.should_take_late)(cls.wait_for_late, cls.inspect_late),
                 cls.select_frames,
                 if_(cls.should_label)(cls.run_label, cls.inspect_label),
                 cls.record_iteration,
             ),
+            if_(cls.should_take_late)(cls.wait_for_late, cls.inspect_late),
             cls.run_final,
             cls.inspect_final,
             cls.run_final_evaluation,
@@ -234,6 +236,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.ctx.iteration = 0
         self.ctx.seed_round = 0
         self.ctx.seeds_suffice = True
+        self.ctx.labelled = self.ctx.new_labels = self.ctx.late = self.ctx.came_late = None
         self.ctx.starts = [node.pk for _, node in sorted(self.inputs.structures.items())]
         for name, dataset in self.ctx.datasets.items():
             self.out(f'datasets.{name}', dataset)
@@ -280,7 +283,8 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         for namespace in self.ctx.seeded:
             outputs = self.ctx[self.round_label(namespace)].outputs
             computed = dict(outputs.computed.items()) if 'computed' in outputs else {}
-            self.submit_label(dict(outputs.frames.items()), self.round_label(f'label_{namespace}'), computed)
+            label = self.round_label(f'label_{namespace}')
+            self.to_context(**{label: self.submit_label(dict(outputs.frames.items()), label, computed=computed)})
 
     def inspect_label_seeds(self) -> ExitCode | None:
         """Keep the shards."""
@@ -379,12 +383,30 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             self.out(f'iterations.{self.name}.deviations.{walker}', deviation)
         return None
 
+    def should_take_late(self) -> bool:
+        """Take the labels that were still on their way when their labelling ended."""
+        return self.ctx.late is not None
+
+    def wait_for_late(self) -> None:
+        """Wait for them; training and exploration have given them time."""
+        self.to_context(late_labels=orm.load_node(self.ctx.late))
+
+    def inspect_late(self) -> None:
+        """Keep their shard, and measure again how wrong the committee was that had asked for them."""
+        node, self.ctx.late = self.ctx.late_labels, None
+        if not node.is_finished_ok:
+            self.report(f'late labels: {describe(node)}')
+        self.keep_shard(node, f'{self.ctx.labelled}_late')
+        if 'dataset' in node.outputs:
+            self.ctx.came_late = node.outputs.dataset
+            self.assess_labels(late=node.outputs.dataset)
+
     def select_frames(self) -> None:
         """Decide the fate of every explored frame."""
         evaluated = self.ctx[f'{self.name}_evaluate'].outputs.deviations
         exploration = self.ctx[f'{self.name}_explore'].outputs
         optional: dict[str, Any] = {split: evaluated[split] for split in ('train', 'validation') if split in evaluated}
-        if self.ctx.get('new_labels') is not None:
+        if self.ctx.new_labels is not None:
             optional['new_labels'] = self.ctx.new_labels
         if self.ctx.history is not None:
             optional['history'] = self.ctx.history
@@ -407,26 +429,37 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
 
     def run_label(self) -> None:
         """Label the chosen frames."""
-        self.submit_label(self.ctx.frames, f'{self.name}_label')
+        label = f'{self.name}_label'
+        self.to_context(**{label: self.submit_label(self.ctx.frames, label, to_the_last=False)})
 
     def inspect_label(self) -> ExitCode | None:
-        """Keep the shard and measure how wrong the committee was."""
+        """Keep the shard, measure how wrong the committee was, and send somebody to wait for late labels."""
         node = self.ctx[f'{self.name}_label']
         failed = self.keep_labels(node, self.name)
         if failed is not None:
             return failed
+        self.ctx.labelled = self.name
         if 'dataset' in node.outputs:
-            exploration = self.ctx[f'{self.name}_explore'].outputs
-            result = assess_labels(
-                self.ctx.selection,
-                node.outputs.dataset,
-                trajectories=dict(exploration.trajectories.items()),
-                deviations=dict(exploration.deviations.items()),
-            )
-            self.ctx.new_labels = result['new_labels']
             self.out(f'iterations.{self.name}.dataset', node.outputs.dataset)
-            self.out(f'iterations.{self.name}.new_labels', self.ctx.new_labels)
+            self.assess_labels()
+        late = [name for names in late_jobs(node.pk).values() for name in names]
+        if late:
+            structures = {name: node.inputs.structures[name] for name in late}
+            self.ctx.late = self.submit_label(structures, f'{self.name}_late', earlier=node.pk).pk
         return None
+
+    def assess_labels(self, **late: DatasetData) -> None:
+        """Compare labels with what the committee had predicted that asked for them; those that came late with all others."""
+        name = self.ctx.labelled
+        labelled, exploration = self.ctx[f'{name}_label'].outputs, self.ctx[f'{name}_explore'].outputs
+        datasets = {'label': labelled.dataset} if 'dataset' in labelled else {}
+        self.ctx.new_labels = assess_labels(
+            self.ctx.selection,
+            datasets={**datasets, **late},
+            trajectories=dict(exploration.trajectories.items()),
+            deviations=dict(exploration.deviations.items()),
+        )['new_labels']
+        self.out(f'iterations.{name}.{"late" if late else "new"}_labels', self.ctx.new_labels)
 
     def record_iteration(self) -> None:
         """Write the learning history and decide whether to go on."""
@@ -436,6 +469,8 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             optional['history'] = self.ctx.history
         if self.ctx.new_labels is not None:
             optional['new_labels'] = self.ctx.new_labels
+        if self.ctx.came_late is not None:
+            optional['late'], self.ctx.came_late = self.ctx.came_late, None
         reports = {
             'train': dict(self.ctx[f'{self.name}_train'].outputs.reports.items()),
             'explore': dict(exploration.outputs.reports.items()),
@@ -500,27 +535,44 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self,
         frames: dict[str, orm.StructureData],
         label: str,
+        *,
         computed: dict[str, orm.TrajectoryData] | None = None,
-    ) -> None:
-        """Submit the labelling of frames; those of ``computed`` dynamics have their labels already."""
+        earlier: int | None = None,
+        to_the_last: bool = True,
+    ) -> orm.WorkChainNode:
+        """Submit the labelling of frames.
+
+        :param computed: dynamics whose frames have their labels already.
+        :param earlier: PK of the labelling that left these frames in flight.
+        :param to_the_last: whether it ends only when every frame has its label or is given up.
+        """
         inputs = AttributeDict(self.exposed_inputs(LabelWorkChain, 'label'))
         inputs.structures = frames
         inputs.computed = computed or {}
+        if earlier is not None:
+            inputs.earlier = earlier
+        if to_the_last:
+            inputs.pop('min_label_fraction', None)
         inputs.metadata.call_link_label = label
         node = self.submit(LabelWorkChain, **inputs)
         self.report(f'{label}: {len(frames)} structures <{node.pk}>')
-        self.to_context(**{label: node})
+        return node
 
     def keep_labels(self, node: orm.WorkChainNode, shard: str) -> ExitCode | None:
-        """Attach a shard, also that of a labelling that lost too much, and remember where walkers may start."""
-        if 'dataset' in node.outputs:
-            self.ctx.datasets[shard] = node.outputs.dataset
-            self.out(f'datasets.{shard}', node.outputs.dataset)
+        """Keep the labels, also those of a labelling that lost too much."""
+        self.keep_shard(node, shard)
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_LABEL_FAILED.format(message=describe(node))
+        return None
+
+    def keep_shard(self, node: orm.WorkChainNode, shard: str) -> None:
+        """Attach a shard, and remember where walkers may start."""
+        if 'dataset' not in node.outputs:
+            return
+        self.ctx.datasets[shard] = node.outputs.dataset
+        self.out(f'datasets.{shard}', node.outputs.dataset)
         if shard != 'test':
             self.ctx.starts += [node.inputs.structures[name].pk for name in sorted(node.outputs.labels)]
-        return None
 
     def submit_train(self, label: str, previous: dict[str, ModelData], parameters: orm.Dict | None = None) -> None:
         """Submit the training of a committee on all shards."""

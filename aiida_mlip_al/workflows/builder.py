@@ -282,6 +282,7 @@ class Inputs:
             'batch_size': labels.batch_size,
             'max_concurrent': labels.max_concurrent,
             'max_failed_fraction': orm.Float(labels.max_failed_fraction),
+            **({'min_label_fraction': orm.Float(labels.min_label_fraction)} if labels.min_label_fraction < 1 else {}),
         }
 
     def sample(self, chains: Mapping[str, list[dict[str, Any]]], split: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from aiida_mlip_al.data.vasp_result import theory_of
 from .label_engines import LABEL_ENGINES, LabelEngine, LabelOutcome, engine_given
 from .pool import Pool
 
+LATE = 'late'
+
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     """Refuse inputs without structures or without exactly one engine."""
@@ -25,6 +27,9 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     for name in ('batch_size', 'max_concurrent'):
         if inputs[name] < 1:
             return f'`{name}` is {inputs[name]}, but must be at least 1.'
+    fraction = inputs.get('min_label_fraction')
+    if fraction is not None and not 0 < fraction.value <= 1:
+        return f'`min_label_fraction` is {fraction.value}, but must lie above 0 and not above 1.'
     return engine_given(inputs, LABEL_ENGINES, 'label') or validate_computed(inputs)
 
 
@@ -44,7 +49,11 @@ def validate_computed(inputs: Any) -> str | None:
 
 
 class LabelWorkChain(Pool):
-    """Label in batches; send what an interrupted job did not reach again; fail only when too many are lost."""
+    """Label in batches; send what an interrupted job did not reach again; fail only when too many are lost.
+
+    With a ``min_label_fraction`` below 1 it ends while the last jobs are still running: its extra ``late`` tells which, and
+    another one, given its PK as ``earlier``, waits for them.
+    """
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -73,6 +82,20 @@ class LabelWorkChain(Pool):
             valid_type=orm.Float,
             default=lambda: orm.Float(0.3),
             help='The work chain fails when a larger fraction of the structures gets no label.',
+        )
+        spec.input(
+            'min_label_fraction',
+            valid_type=orm.Float,
+            required=False,
+            help='When all are sent and so many have a label, those still in flight are left to a later work chain; never '
+            'without it.',
+        )
+        spec.input(
+            'earlier',
+            valid_type=int,
+            non_db=True,
+            required=False,
+            help='PK of a labelling that left jobs in flight: their structures are waited for, not sent again.',
         )
         spec.inputs.validator = validate_inputs
         spec.outline(
@@ -108,8 +131,11 @@ class LabelWorkChain(Pool):
         self.ctx.reasons = {}
         self.ctx.sent = 0
         known = self.take_computed() if self.inputs.get('computed') else set()
+        for pk, names in late_jobs(self.inputs.earlier).items() if 'earlier' in self.inputs else ():
+            self.ctx.running[pk] = (f'late_{pk}', names, 1, 1)
+            known.update(names)
         left = sorted(set(self.inputs.structures) - known)
-        self.ctx.queue = [(batch, 1) for batch in self.engine.batches(left, self.inputs.batch_size)]
+        self.ctx.queue = [(batch, 1, 1) for batch in self.engine.batches(left, self.inputs.batch_size)]
 
     def take_computed(self) -> set[str]:
         """Label the structures that dynamics has computed already, and return their names."""
@@ -127,39 +153,66 @@ class LabelWorkChain(Pool):
         return set(known)
 
     def should_run_batches(self) -> bool:
-        """Go on until everything is done."""
-        return bool(self.ctx.queue or self.ctx.running)
+        """Go on until everything is done, or enough of it and the rest is on its way."""
+        if self.ctx.queue or 'min_label_fraction' not in self.inputs:
+            return bool(self.ctx.queue or self.ctx.running)
+        enough = self.ctx.n_labelled >= self.inputs.min_label_fraction.value * len(self.inputs.structures)
+        return bool(self.ctx.running) and not enough
 
     def run_batches(self) -> None:
         """Submit the next jobs, as many as may be in flight, and wait until one has ended."""
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
-            batch, attempt = self.ctx.queue.pop(0)
+            batch, attempt, memory = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.process, self.engine.name))
             inputs = self.engine.inputs(exposed, {name: self.inputs.structures[name] for name in batch})
+            options = inputs.metadata.get('options', {})
+            if 'max_memory_kb' in options:
+                inputs.metadata.options = {**options, 'max_memory_kb': memory * options['max_memory_kb']}
             label = f'batch_{self.ctx.sent:03d}'
             inputs.metadata.call_link_label = label
             node = self.submit(self.engine.process, **inputs)
             self.report(f'labelling {len(batch)} structures <{node.pk}>, attempt {attempt}')
             self.ctx.sent += 1
-            self.ctx.running[node.pk] = (label, batch, attempt)
+            self.ctx.running[node.pk] = (label, batch, attempt, memory)
         self.wait_for_any(self.ctx.running)
 
     def inspect_batches(self) -> None:
         """Attach labels as they come; queue again what was not reached."""
         for node in self.ended(self.ctx.running):
-            label, batch, attempt = self.ctx.running.pop(node.pk)
+            label, batch, attempt, memory = self.ctx.running.pop(node.pk)
             outcome = self.engine.outcome(node, batch)
             self.take(label, node, outcome)
-            # With every job that labels something fewer are left, so only the others count.
-            in_vain = 0 if outcome.labels else attempt
-            if outcome.unfinished and outcome.curable and in_vain < self.inputs.max_attempts:
-                self.report(
-                    f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message} Sending them again.'
-                )
-                self.ctx.queue.append((outcome.unfinished, in_vain + 1))
-            elif outcome.unfinished:
-                self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures for good: {outcome.message}')
-                self.ctx.reasons['not_reached'] = self.ctx.reasons.get('not_reached', 0) + len(outcome.unfinished)
+            if outcome.unfinished:
+                self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message}')
+                self.send_again(outcome, attempt, memory)
+
+    def send_again(self, outcome: LabelOutcome, attempt: int, memory: int) -> None:
+        """Queue what a job left, less what it seems to have failed at: the structure at which job after job has ended.
+
+        Without it the others get one more chance; if that is in vain too, it was not the structure.
+
+        :param outcome: of the job.
+        :param attempt: how often in a row nothing came back, this job included if nothing did.
+        :param memory: times what was asked for at first; doubled once when it was not enough.
+        """
+        # With every job that gives something fewer are left, so only the others count.
+        in_vain = 0 if outcome.labels or outcome.rejected else attempt
+        too_little_memory = outcome.reason == 'out_of_memory'
+        if not outcome.curable or in_vain > self.inputs.max_attempts:
+            self.give_up(outcome.unfinished, outcome.reason)
+        elif memory > 1 if too_little_memory else in_vain == self.inputs.max_attempts:
+            suspects = outcome.unfinished[:1] if self.engine.sequential else outcome.unfinished
+            self.give_up(suspects, outcome.reason)
+            others = outcome.unfinished[len(suspects) :]
+            if others:
+                self.ctx.queue.append((others, self.inputs.max_attempts + 1, memory))
+        else:
+            self.ctx.queue.append((outcome.unfinished, in_vain + 1, 2 if too_little_memory else memory))
+
+    def give_up(self, names: list[str], reason: str) -> None:
+        """Count structures that get no label."""
+        self.report(f'given up ({reason}): {", ".join(names)}')
+        self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + len(names)
 
     def take(self, label: str, node: orm.ProcessNode, outcome: LabelOutcome) -> None:
         """Attach labels and count rejections."""
@@ -192,13 +245,37 @@ class LabelWorkChain(Pool):
     def results(self) -> ExitCode | None:
         """Say what was labelled; refuse too many failures."""
         total = len(self.inputs.structures)
-        failed = total - self.ctx.n_labelled
+        late = {str(pk): names for pk, (_, names, _, _) in self.ctx.running.items()}
+        self.node.base.extras.set(LATE, late)
+        n_late = sum(map(len, late.values()))
+        failed = total - self.ctx.n_labelled - n_late
         reasons = (
             ', '.join(f'{count} {reason}' for reason, count in sorted(self.ctx.reasons.items())) or 'no reason known'
         )
-        self.report(f'{self.ctx.n_labelled} of {total} structures labelled' + (f'; {reasons}' if failed else ''))
+        self.report(
+            f'{self.ctx.n_labelled} of {total} structures labelled'
+            + (f'; {reasons}' if failed else '')
+            + (f'; {n_late} are still in flight' if late else '')
+        )
         if failed > self.inputs.max_failed_fraction.value * total:
             return self.exit_codes.ERROR_TOO_MANY_FAILED.format(
                 failed=failed, total=total, reasons=reasons, allowed=self.inputs.max_failed_fraction.value
             )
         return None
+
+    def kill(self, msg_text: str | None = None, force_kill: bool = False) -> Any:
+        """Kill the work chain, the jobs that it sent, and those of an earlier one that it waits for."""
+        if not self.has_terminated() and self.runner.controller is not None:
+            ours = {child.pk for child in self.node.called}
+            for pk in set(self.ctx.get('running', {})) - ours:
+                self.runner.controller.kill_process(pk, msg_text=f'Killed by <{self.node.pk}>, which waits for it')
+        return super().kill(msg_text, force_kill)
+
+
+def late_jobs(labelling: int) -> dict[int, list[str]]:
+    """Return the names of the structures in each job that a finished labelling left in flight.
+
+    :param labelling: PK of the LabelWorkChain.
+    """
+    extras = orm.load_node(labelling).base.extras
+    return {int(pk): names for pk, names in extras.get(LATE, {}).items()}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import Process
+from aiida.engine import CalcJob, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.label import LabelCalculation
@@ -17,18 +17,25 @@ from aiida_mlip_al.calculations.shell_label import ShellLabelCalculation
 
 from .vasp_label import VaspLabelWorkChain
 
+REASONS = {
+    CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY.status: 'out_of_memory',
+    CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME.status: 'time_limit',
+    CalcJob.exit_codes.ERROR_SCHEDULER_NODE_FAILURE.status: 'node_failure',
+}
+
 
 @dataclass
 class LabelOutcome:
     """What a finished process gave: labels and rejections by structure name, and the structures that it never got to.
 
-    ``curable`` says whether sending those again can help.
+    ``reason`` says in a word why it did not, ``curable`` whether sending those again can help.
     """
 
     labels: dict[str, orm.Data] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     message: str = ''
+    reason: str = 'not_reached'
     curable: bool = True
 
 
@@ -37,6 +44,8 @@ class LabelEngine(ABC):
 
     name: ClassVar[str]
     process: ClassVar[type[Process]]
+    sequential: ClassVar[bool] = True
+    """Whether a process labels one structure after another, so that the first one that it left is where it ended."""
 
     @classmethod
     @abstractmethod
@@ -91,14 +100,15 @@ class BatchLabelEngine(LabelEngine):
     @classmethod
     def outcome(cls, node: orm.ProcessNode, names: Sequence[str]) -> LabelOutcome:
         """Read labels and rejections; what is neither was not reached, unless the job could not even begin."""
+        reason = REASONS.get(node.exit_status, 'not_reached')
         curable = cls.hopeless is None or node.exit_status != cls.process.exit_codes[cls.hopeless].status
         if 'report' not in node.outputs:
             message = node.exit_message or str(node.process_state)
-            return LabelOutcome(unfinished=list(names), message=message, curable=curable)
+            return LabelOutcome(unfinished=list(names), message=message, reason=reason, curable=curable)
         labels = dict(node.outputs.labels.items()) if 'labels' in node.outputs else {}
         rejected = {item['structure']: item['reason'] for item in node.outputs.report['rejected']}
         unfinished = [name for name in names if name not in labels and name not in rejected]
-        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', curable)
+        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', reason, curable)
 
 
 class AseLabelEngine(BatchLabelEngine):
@@ -124,6 +134,7 @@ class VaspLabelEngine(BatchLabelEngine):
 
     name = 'vasp'
     process = VaspLabelWorkChain
+    sequential = False
     help = 'Label with VASP, through aiida-vasp.'
 
 

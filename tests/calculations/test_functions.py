@@ -317,7 +317,7 @@ class TestAssessment:
         labelled.arrays['REF_forces'] = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
         labelled.info['REF_energy'] = -12.0
         dataset = DatasetData.from_ase([labelled], 'xtb', 'abc')
-        found = functions.assess_labels(selection, dataset, **explored)['new_labels']
+        found = functions.assess_labels(selection, datasets={'label': dataset}, **explored)['new_labels']
         name, row = selection.chosen()[1]
         assert found.n_frames == 1
         assert found.get_array('rank')[0] == 1
@@ -337,7 +337,8 @@ class TestAssessment:
         assert audited
         chosen = len(selection.chosen())
         frames = [make_labelled(rank, split='train', name=f'frame_{rank:03d}') for rank in range(chosen)]
-        found = functions.assess_labels(selection, DatasetData.from_ase(frames, 'xtb', 'abc'), **explored)['new_labels']
+        dataset = DatasetData.from_ase(frames, 'xtb', 'abc')
+        found = functions.assess_labels(selection, datasets={'label': dataset}, **explored)['new_labels']
         assert {int(r) for r, a in zip(found.get_array('rank'), found.get_array('audit'), strict=True) if a} == audited
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
+from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -170,19 +173,50 @@ class KillsItsJobOnce(Springs):
         super().calculate(atoms, *arguments)
 
 
-class SlowForOne(Springs):
-    """Springs that take their time for one structure.
+class KillsItsJobAt(Springs):
+    """Springs that kill the whole job whenever they meet one structure.
 
-    :param slow: x of the first atom of that structure, Å.
-    :param seconds: how long.
+    :param x: of the first atom of that structure, Å.
     """
 
-    def __init__(self, slow: float, seconds: float) -> None:
+    def __init__(self, x: float) -> None:
         super().__init__()
-        self.slow, self.seconds = slow, seconds
+        self.x = x
 
     def calculate(self, atoms: Atoms | None = None, *arguments: Any) -> None:
         assert atoms is not None
-        if abs(atoms.positions[0, 0] - self.slow) < 1e-6:
-            time.sleep(self.seconds)
+        if abs(atoms.positions[0, 0] - self.x) < 1e-6:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
         super().calculate(atoms, *arguments)
+
+
+class HoldsOne(Springs):
+    """Springs that hold one structure until there are enough files of a kind; every structure leaves `begun_N` and `done_N`.
+
+    :param folder: of those files, shared by all jobs.
+    :param number: which structure is held, in the order in which they begin, from 0.
+    :param pattern: of the files that it waits for, two minutes at most.
+    :param count: how many.
+    """
+
+    def __init__(self, folder: str, number: int, pattern: str, count: int) -> None:
+        super().__init__()
+        self.folder, self.number, self.pattern, self.count = Path(folder), number, pattern, count
+
+    def calculate(self, atoms: Atoms | None = None, *arguments: Any) -> None:
+        number = self._begin()
+        deadline = time.monotonic() + 120
+        while number == self.number and len(glob(self.pattern)) < self.count:
+            if time.monotonic() > deadline:
+                raise TimeoutError('what it waits for did not come')
+            time.sleep(0.1)
+        super().calculate(atoms, *arguments)
+        (self.folder / f'done_{number}').touch()
+
+    def _begin(self) -> int:
+        for number in itertools.count():
+            with suppress(FileExistsError):
+                (self.folder / f'begun_{number}').touch(exist_ok=False)
+                break
+        return number

@@ -9,9 +9,20 @@ import pytest
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 
+from aiida_mlip_al.workflows.label import late_jobs
+
 
 def run(**inputs):
     return run_get_node(WorkflowFactory('mlip_al.label'), **inputs)
+
+
+def jobs_of(node):
+    jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
+    return sorted(jobs, key=lambda job: job.pk)
+
+
+def x_of(structure):
+    return float(structure.get_ase().positions[0, 0])
 
 
 def test_batches_become_one_shard_and_one_label_each(python_code, emt, copper):
@@ -29,7 +40,7 @@ def test_batches_become_one_shard_and_one_label_each(python_code, emt, copper):
         label = results['labels'][frame.info['name']]
         np.testing.assert_allclose(frame.arrays['REF_forces'], label.forces, atol=1e-8)
         np.testing.assert_allclose(frame.positions, structures[frame.info['name']].get_ase().positions, atol=1e-8)
-    assert len([child for child in node.called if child.process_label == 'LabelCalculation']) == 3
+    assert len(jobs_of(node)) == 3
 
 
 def test_rejections_are_counted_and_tolerated_up_to_a_fraction(python_code, emt, copper):
@@ -61,7 +72,7 @@ def test_job_killed_in_the_middle_is_continued_with_the_rest(python_code, fake_c
     results, node = run(structures=structures, ase={'code': python_code, **inputs})
     assert node.exit_status == 0
     assert set(results['labels']) == set(structures)
-    jobs = sorted((child for child in node.called if child.process_label == 'LabelCalculation'), key=lambda job: job.pk)
+    jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [400, 0]
     first, second = (set(job.outputs.labels) for job in jobs)
     assert len(first) == 2
@@ -71,11 +82,22 @@ def test_job_killed_in_the_middle_is_continued_with_the_rest(python_code, fake_c
 
 def test_structures_whose_jobs_are_always_killed_are_given_up(python_code, fake_calculator, copper, tmp_path):
     inputs = fake_calculator('KillsItsJobOnce', marker=str(tmp_path / 'missing' / 'never'), after=0)
-    _, node = run(structures=copper(2), ase={'code': python_code, **inputs}, max_attempts=2)
+    _, node = run(structures=copper(3), ase={'code': python_code, **inputs}, max_attempts=2)
     assert node.exit_status == 401
-    assert '2 not_reached' in node.exit_message
-    jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
-    assert len(jobs) == 2
+    assert '3 not_reached' in node.exit_message
+    assert [len(job.inputs.structures) for job in jobs_of(node)] == [3, 3, 2], 'without the first, once more'
+
+
+def test_structure_that_always_kills_its_job_costs_the_others_nothing(python_code, fake_calculator, copper):
+    structures = copper(4)
+    inputs = fake_calculator('KillsItsJobAt', x=x_of(structures['frame_001']))
+    results, node = run(structures=structures, ase={'code': python_code, **inputs}, max_attempts=2)
+    assert node.exit_status == 0
+    assert set(results['labels']) == {'frame_000', 'frame_002', 'frame_003'}
+    assert results['dataset'].n_frames == 3
+    sent = [sorted(job.inputs.structures) for job in jobs_of(node)]
+    first, rest = ['frame_000', 'frame_001'], ['frame_002', 'frame_003']
+    assert sent == [first + rest, [first[1], *rest], [first[1], *rest], rest]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +106,7 @@ def test_structures_whose_jobs_are_always_killed_are_given_up(python_code, fake_
         ({'structures': {}}, 'no structure'),
         ({'ase': None}, 'Give one engine to label with'),
         ({'batch_size': 0}, 'must be at least 1'),
+        ({'min_label_fraction': 0.0}, 'must lie above 0'),
     ],
 )
 def test_bad_inputs_are_refused(python_code, emt, copper, change, sentence):
@@ -98,20 +121,47 @@ def test_calculator_that_cannot_be_imported_is_not_tried_again(python_code, copp
     missing = orm.Dict({'calculator': 'no.such.package:Calculator'})
     _, node = run(structures=copper(1), ase={'code': python_code, 'calculator': missing})
     assert node.exit_status == 401
-    jobs = [child for child in node.called if child.process_label == 'LabelCalculation']
+    jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [310]
     assert 'no.such.package' in jobs[0].exit_message
 
 
-def test_a_place_that_becomes_free_is_taken_at_once(python_code, fake_calculator, copper):
-    """Two jobs in flight: while the first is slow, the others pass it one after another."""
+def test_a_place_that_becomes_free_is_taken_at_once(python_code, fake_calculator, copper, tmp_path):
+    """Two jobs in flight: one ends only when all others have passed it one after another."""
     structures = copper(4)
-    inputs = fake_calculator('SlowForOne', slow=float(structures['frame_000'].get_ase().positions[0, 0]), seconds=20)
+    inputs = fake_calculator('HoldsOne', folder=str(tmp_path), number=0, pattern=f'{tmp_path}/done_*', count=3)
     results, node = run(structures=structures, ase={'code': python_code, **inputs}, batch_size=1, max_concurrent=2)
     assert node.exit_status == 0
     assert sorted(results['labels']) == sorted(structures)
-    jobs = sorted(node.called, key=lambda job: job.pk)[:4]
-    ends = [job.outputs.report.ctime for job in jobs]
-    assert max(ends[1:]) < ends[0], 'three jobs went through the other place'
-    for earlier, later in pairwise(jobs[1:]):
+    held, *others = sorted(jobs_of(node), key=lambda job: job.outputs.report['wall_s'], reverse=True)
+    assert len(others) == 3
+    for earlier, later in pairwise(sorted(others, key=lambda job: job.pk)):
         assert later.ctime > earlier.outputs.report.ctime, 'and never more than two were in flight'
+
+
+def test_labels_that_are_late_are_left_to_another_one(python_code, fake_calculator, copper, tmp_path):
+    structures = copper(4)
+    inputs = fake_calculator('HoldsOne', folder=str(tmp_path), number=1, pattern=f'{tmp_path}/go_on', count=1)
+    label = {'ase': {'code': python_code, **inputs}, 'batch_size': 1, 'max_concurrent': 4}
+    results, node = run(structures=structures, min_label_fraction=0.7, max_failed_fraction=0.0, **label)
+    assert node.exit_status == 0, 'a late label is no failure'
+    (late,) = (job for job in jobs_of(node) if not job.is_terminated)
+    (name,) = late.inputs.structures
+    assert set(results['labels']) == set(structures) - {name}
+    assert results['dataset'].n_frames == 3
+    assert late_jobs(node.pk) == {late.pk: [name]}
+
+    (tmp_path / 'go_on').touch()
+    later, waiting = run(structures={name: structures[name]}, earlier=node.pk, **label)
+    assert waiting.exit_status == 0
+    assert waiting.called == [], 'it was not computed again'
+    assert later['labels'][name].uuid == late.outputs.labels[name].uuid
+    assert later['dataset'].uuid == late.outputs.dataset.uuid
+
+
+def test_every_label_is_waited_for_unless_the_user_says_otherwise(python_code, fake_calculator, copper, tmp_path):
+    structures = copper(3)
+    inputs = fake_calculator('HoldsOne', folder=str(tmp_path), number=1, pattern=f'{tmp_path}/done_*', count=2)
+    results, node = run(structures=structures, ase={'code': python_code, **inputs}, batch_size=1, max_concurrent=3)
+    assert set(results['labels']) == set(structures)
+    assert late_jobs(node.pk) == {}
