@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiida import orm
@@ -52,7 +53,16 @@ def validate_parameters(node: orm.Dict, _: Any = None) -> str | None:
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
-    """Refuse mixed levels of theory, missing splits, elements without a reference energy or unknown to the first model."""
+    """Refuse what one training cannot be made of."""
+    return problem_of(inputs, [inputs.get('initial_model')])
+
+
+def problem_of(inputs: Any, initial_models: Sequence[ModelData | None]) -> str | None:
+    """Return why trainings are impossible: mixed theory, missing splits, elements without reference energy or unknown to a model.
+
+    :param inputs: what :func:`define_training` defines.
+    :param initial_models: what each training starts from.
+    """
     datasets = inputs['datasets']
     if not datasets:
         return 'Training needs at least one dataset.'
@@ -67,13 +77,109 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     missing = sorted(elements - set(inputs['reference_energies'].get_dict()))
     if missing:
         return f'The element {missing[0]} has no reference energy: add its isolated-atom energy in eV.'
-    model = inputs.get('initial_model')
-    if 'replay' in inputs and model is None:
+    if 'replay' in inputs and None in initial_models:
         return '`replay` goes with `initial_model`: give the foundation model whose data they are.'
-    unknown = sorted(elements - set(model.elements)) if model is not None and model.elements else []
-    if unknown:
-        return f'The initial model does not know the element {unknown[0]}: train from scratch or use another model.'
+    for model in initial_models:
+        unknown = sorted(elements - set(model.elements)) if model is not None and model.elements else []
+        if unknown:
+            return f'The initial model does not know the element {unknown[0]}: train from scratch or use another model.'
     return None
+
+
+def define_training(spec: CalcJobProcessSpec) -> None:
+    """Add the inputs that all members of a committee share."""
+    spec.input_namespace(
+        'datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.'
+    )
+    spec.input(
+        'parameters',
+        valid_type=orm.Dict,
+        validator=validate_parameters,
+        help="mace_run_train's own arguments, and `gradient_steps` (optimiser steps: the epochs follow from it and the "
+        'number of frames), `stage_two_fraction` (where stage two starts), `final_lr_fraction` (the learning rate decays to '
+        'this part of `lr`), `bootstrap` (fraction of the training frames, drawn with replacement), `warm_start` (keys '
+        'that differ when the training starts from an earlier model of the same kind).',
+    )
+    spec.input('reference_energies', valid_type=orm.Dict, help="Energy of every element's isolated atom, eV (E0s).")
+    spec.input(
+        'replay',
+        valid_type=DatasetData,
+        required=False,
+        help="Frames of the foundation model's data: multihead replay.",
+    )
+
+
+def shared_files(inputs: Any) -> list[tuple[str, str, str]]:
+    """Return the copy list of the files that all members of a committee share."""
+    files = [(node.uuid, node.filename, f'{name}.xyz') for name, node in sorted(inputs.datasets.items())]
+    if 'replay' in inputs:
+        files.append((inputs.replay.uuid, inputs.replay.filename, 'replay.xyz'))
+    return files
+
+
+def training_settings(
+    inputs: Any, seed: int, initial_model: ModelData | None, *, continued: bool, shared: str = ''
+) -> dict[str, Any]:
+    """Return the settings of the runner `train`, with mace_run_train's arguments.
+
+    :param inputs: what :func:`define_training` defines, and the code.
+    :param seed: of this training.
+    :param initial_model: what it starts from; ``initial.model`` in its folder.
+    :param continued: whether its folder holds the checkpoints of a training that was cut short.
+    :param shared: path from its folder to that of the shared files.
+    """
+    parameters = inputs.parameters.get_dict()
+    warm_start = parameters.pop('warm_start', None) or {}
+    if initial_model is not None and not initial_model.base.attributes.get('is_foundation'):
+        parameters.update(warm_start)
+    own = {key: parameters.pop(key, None) for key in sorted(OWN_KEYS)}
+    if parameters.get('loss', 'auto') == 'auto':
+        stressed = any('stress' in node.base.attributes.get('properties') for node in inputs.datasets.values())
+        parameters['loss'] = 'stress' if stressed else 'weighted'
+    energies = inputs.reference_energies.get_dict()
+    e0s = {atomic_numbers[symbol]: energies[symbol] for symbol in sorted(energies, key=atomic_numbers.__getitem__)}
+    arguments: dict[str, Any] = {
+        **parameters,
+        'name': 'mace',
+        'seed': seed,
+        'work_dir': '.',
+        'E0s': str(e0s),
+        'atomic_numbers': str(list(e0s)),
+        'energy_key': 'REF_energy',
+        'forces_key': 'REF_forces',
+        'stress_key': 'REF_stress',
+        'device': device_of(inputs.code),
+        'error_table': 'PerAtomMAEstressvirials' if parameters['loss'] in STRESS_LOSSES else 'PerAtomMAE',
+        'plot': False,
+        'save_cpu': True,
+    }
+    if own['stage_two_fraction'] is not None and 'stress_weight' in arguments:
+        # mace_run_train's own default would unlearn the stress in stage two.
+        arguments.setdefault('swa_stress_weight', arguments['stress_weight'])
+    if initial_model is not None:
+        arguments['foundation_model'] = 'initial.model'
+        arguments['multiheads_finetuning'] = 'replay' in inputs
+        arguments['foundation_model_elements'] = True
+    if continued:
+        arguments['restart_latest'] = True
+    return {
+        **own,
+        'seed': seed,
+        'arguments': arguments,
+        'shards': [f'{shared}{name}.xyz' for name in sorted(inputs.datasets)],
+        'replay': f'{shared}replay.xyz' if 'replay' in inputs else None,
+    }
+
+
+def training_results() -> list[tuple[str, int]]:
+    """Return what a training leaves in its folder, as patterns and how many names of the path are kept."""
+    files = ('mace.model', 'mace_stagetwo.model', 'model.json', 'mace.yaml')
+    return [*((name, 1) for name in files), ('results/*', 2), ('logs/*', 2)]
+
+
+def checkpoints_of(parent: orm.RemoteData, folder: str = '') -> tuple[str, str, str]:
+    """Return the entry of the remote copy list that puts a training's checkpoints into the folder of the one that goes on."""
+    return (parent.computer.uuid, f'{parent.get_remote_path()}/checkpoints', f'{folder}checkpoints')
 
 
 class MaceTrainCalculation(RunnerCalculation):
@@ -85,31 +191,13 @@ class MaceTrainCalculation(RunnerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         super().define(spec)
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_al.mace_train'
-        spec.input_namespace(
-            'datasets', valid_type=DatasetData, dynamic=True, help='Shards with train and validation frames.'
-        )
-        spec.input(
-            'parameters',
-            valid_type=orm.Dict,
-            validator=validate_parameters,
-            help="mace_run_train's own arguments, and `gradient_steps` (optimiser steps: the epochs follow from it and the "
-            'number of frames), `stage_two_fraction` (where stage two starts), `final_lr_fraction` (the learning rate decays to '
-            'this part of `lr`), `bootstrap` (fraction of the training frames, drawn with replacement), `warm_start` (keys '
-            'that differ when the training starts from an earlier model of the same kind).',
-        )
+        define_training(spec)
         spec.input('seed', valid_type=orm.Int, help='Fixes the weights, the order of the batches and the bootstrap.')
-        spec.input('reference_energies', valid_type=orm.Dict, help="Energy of every element's isolated atom, eV (E0s).")
         spec.input(
             'initial_model',
             valid_type=ModelData,
             required=False,
             help='Start from this model: warm start or foundation model.',
-        )
-        spec.input(
-            'replay',
-            valid_type=DatasetData,
-            required=False,
-            help="Frames of the foundation model's data: multihead replay.",
         )
         spec.input(
             'parent_folder',
@@ -148,73 +236,26 @@ class MaceTrainCalculation(RunnerCalculation):
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
         """Copy the shards and the model to start from."""
-        files = [(node.uuid, node.filename, f'{name}.xyz') for name, node in sorted(self.inputs.datasets.items())]
-        for port, target in (('initial_model', 'initial.model'), ('replay', 'replay.xyz')):
-            if port in self.inputs:
-                files.append((self.inputs[port].uuid, self.inputs[port].filename, target))
+        files = shared_files(self.inputs)
+        if 'initial_model' in self.inputs:
+            model = self.inputs.initial_model
+            files.append((model.uuid, model.filename, 'initial.model'))
         return files
 
     def job_settings(self) -> dict[str, Any]:
         """Return the runner's settings with mace_run_train's arguments."""
-        parameters = self.inputs.parameters.get_dict()
-        warm_start = parameters.pop('warm_start', None) or {}
-        if 'initial_model' in self.inputs and not self.inputs.initial_model.base.attributes.get('is_foundation'):
-            parameters.update(warm_start)
-        own = {key: parameters.pop(key, None) for key in sorted(OWN_KEYS)}
-        if parameters.get('loss', 'auto') == 'auto':
-            stressed = any('stress' in node.base.attributes.get('properties') for node in self.inputs.datasets.values())
-            parameters['loss'] = 'stress' if stressed else 'weighted'
-        energies = self.inputs.reference_energies.get_dict()
-        e0s = {atomic_numbers[symbol]: energies[symbol] for symbol in sorted(energies, key=atomic_numbers.__getitem__)}
-        arguments: dict[str, Any] = {
-            **parameters,
-            'name': 'mace',
-            'seed': self.inputs.seed.value,
-            'work_dir': '.',
-            'E0s': str(e0s),
-            'atomic_numbers': str(list(e0s)),
-            'energy_key': 'REF_energy',
-            'forces_key': 'REF_forces',
-            'stress_key': 'REF_stress',
-            'device': device_of(self.inputs.code),
-            'error_table': 'PerAtomMAEstressvirials' if parameters['loss'] in STRESS_LOSSES else 'PerAtomMAE',
-            'plot': False,
-            'save_cpu': True,
-        }
-        if own['stage_two_fraction'] is not None and 'stress_weight' in arguments:
-            # mace_run_train's own default would unlearn the stress in stage two.
-            arguments.setdefault('swa_stress_weight', arguments['stress_weight'])
-        if 'initial_model' in self.inputs:
-            arguments['foundation_model'] = 'initial.model'
-            arguments['multiheads_finetuning'] = 'replay' in self.inputs
-            arguments['foundation_model_elements'] = True
-        if 'parent_folder' in self.inputs:
-            arguments['restart_latest'] = True
-        return {
-            **own,
-            'seed': self.inputs.seed.value,
-            'arguments': arguments,
-            'shards': [f'{name}.xyz' for name in sorted(self.inputs.datasets)],
-            'replay': 'replay.xyz' if 'replay' in self.inputs else None,
-        }
+        continued = 'parent_folder' in self.inputs
+        return training_settings(
+            self.inputs, self.inputs.seed.value, self.inputs.get('initial_model'), continued=continued
+        )
 
     def retrieved_files(self) -> list[Any]:
         """Return the model, what it is, and mace_run_train's own records."""
-        return [
-            'mace.model',
-            'mace_stagetwo.model',
-            'model.json',
-            'mace.yaml',
-            ('results/*', '.', 2),
-            ('logs/*', '.', 2),
-        ]
+        return [name if kept == 1 else (name, '.', kept) for name, kept in training_results()]
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Add the checkpoints of the training to continue."""
         calcinfo = super().prepare_for_submission(folder)
         if 'parent_folder' in self.inputs:
-            parent = self.inputs.parent_folder
-            calcinfo.remote_copy_list = [
-                (parent.computer.uuid, f'{parent.get_remote_path()}/checkpoints', 'checkpoints')
-            ]
+            calcinfo.remote_copy_list = [checkpoints_of(self.inputs.parent_folder)]
         return calcinfo

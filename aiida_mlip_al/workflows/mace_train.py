@@ -7,16 +7,22 @@ from aiida.common import AttributeDict
 from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_mlip_al.calculations.functions import soften_training
+from aiida_mlip_al.calculations.functions import halve_batches, soften_training
 from aiida_mlip_al.calculations.mace_train import MaceTrainCalculation
 
 from .submit_once import SubmitOnce
 
 ERRORS = MaceTrainCalculation.exit_codes
+# What the same training gets over by going on from its checkpoint.
+INTERRUPTED = {
+    ERRORS.ERROR_INTERRUPTED.status,
+    ERRORS.ERROR_SCHEDULER_OUT_OF_WALLTIME.status,
+    ERRORS.ERROR_SCHEDULER_NODE_FAILURE.status,
+}
 
 
 class MaceTrainBaseWorkChain(SubmitOnce, BaseRestartWorkChain):
-    """Train one model: continue after a time limit, and train more gently after a NaN."""
+    """Train one model: continue after a time limit, train more gently after a NaN, in smaller batches without memory."""
 
     _process_class = MaceTrainCalculation
 
@@ -50,13 +56,27 @@ class MaceTrainBaseWorkChain(SubmitOnce, BaseRestartWorkChain):
             ERRORS.ERROR_MISSING_ELEMENT,
             ERRORS.ERROR_BAD_KEYS,
             ERRORS.ERROR_BAD_ARGUMENTS,
-            ERRORS.ERROR_OUT_OF_MEMORY,
         ],
     )
     def handle_uncurable(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
         """Stop at once: the same job would fail the same way."""
         self.report_handled(calculation, 'Running it again does not cure this')
         return ProcessHandlerReport(True, self.exit_codes.ERROR_UNCURABLE)
+
+    @process_handler(priority=350, exit_codes=[ERRORS.ERROR_OUT_OF_MEMORY, ERRORS.ERROR_SCHEDULER_OUT_OF_MEMORY])
+    def handle_out_of_memory(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Train once more from the start, with batches of half the size and, on the host, twice the memory."""
+        parameters, options = self.ctx.inputs.parameters, self.ctx.inputs.metadata.get('options', {})
+        if self.ctx.get('smaller'):
+            self.report_handled(calculation, 'Smaller batches did not cure this')
+            return ProcessHandlerReport(True, self.exit_codes.ERROR_UNCURABLE)
+        self.ctx.smaller = True
+        self.ctx.inputs.parameters = halve_batches(parameters)
+        if 'max_memory_kb' in options:
+            self.ctx.inputs.metadata.options = {**options, 'max_memory_kb': 2 * options['max_memory_kb']}
+        self.ctx.inputs.pop('parent_folder', None)
+        self.report_handled(calculation, f'Training again with batches of {self.ctx.inputs.parameters["batch_size"]}')
+        return ProcessHandlerReport(True)
 
     @process_handler(priority=300, exit_codes=[ERRORS.ERROR_NONFINITE_LOSS, ERRORS.ERROR_NONFINITE_MODEL])
     def handle_nonfinite(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
@@ -73,12 +93,7 @@ class MaceTrainBaseWorkChain(SubmitOnce, BaseRestartWorkChain):
     @process_handler(priority=200)
     def handle_interrupted(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """Continue from the last checkpoint, if the interrupted job wrote one."""
-        interrupted = {
-            ERRORS.ERROR_INTERRUPTED.status,
-            ERRORS.ERROR_SCHEDULER_OUT_OF_WALLTIME.status,
-            ERRORS.ERROR_SCHEDULER_NODE_FAILURE.status,
-        }
-        if calculation.exit_status not in interrupted:
+        if calculation.exit_status not in INTERRUPTED:
             return None
         has_checkpoint = 'metrics' in calculation.outputs and 'remote_folder' in calculation.outputs
         if has_checkpoint:

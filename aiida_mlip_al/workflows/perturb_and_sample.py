@@ -6,7 +6,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, if_, while_
+from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.label import validate_calculator
@@ -17,8 +17,8 @@ from aiida_mlip_al.sampling import SEEDERS, job_positions, parse_steps, validate
 from aiida_mlip_al.selection.splits import validate_split
 
 from .label import LabelWorkChain
+from .pool import Pool
 from .seed_stages import reason, reuse_problem, stage_of, vasp_level_of
-from .submit_once import SubmitOnce
 
 
 def validate_chains(chains: Any, _: Any = None) -> str | None:
@@ -36,6 +36,8 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     """Refuse inputs without structures, and steps that need a job without a calculator or a code."""
     if not inputs.get('structures'):
         return 'There is no structure to start from.'
+    if inputs['max_concurrent'] < 1:
+        return f'`max_concurrent` is {inputs["max_concurrent"]}, but must be at least 1.'
     for name, chain in inputs['chains'].items():
         steps = parse_steps(chain.get_list())
         for position in job_positions(chain.get_list()):
@@ -61,7 +63,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return reuse_problem(inputs['chains'], inputs.get('vasp', {}), inputs['label']) if 'label' in inputs else None
 
 
-class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
+class PerturbAndSampleWorkChain(Pool):
     """Run every chain from the same structures; frames of all chains together are the result, labelled if it is said how."""
 
     @classmethod
@@ -84,6 +86,13 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
             default=lambda: orm.Dict({'validation_fraction': 0.0}),
             validator=lambda node, _: validate_split(node.get_dict()),
             help='`name` of the split of all frames, or `validation_fraction`.',
+        )
+        spec.input(
+            'max_concurrent',
+            valid_type=int,
+            non_db=True,
+            default=2,
+            help='Jobs (MD, relaxations), walkers by VASP or structures with phonons in flight at the same time.',
         )
         spec.expose_inputs(
             MdCalculation,
@@ -121,7 +130,11 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         spec.inputs.validator = validate_inputs
         spec.outline(
             cls.setup,
-            while_(cls.should_run_segment)(cls.run_segment, cls.inspect_segment),
+            while_(cls.should_run_segment)(
+                cls.run_segment,
+                while_(cls.should_run_jobs)(cls.run_jobs, cls.inspect_jobs),
+                cls.inspect_segment,
+            ),
             cls.collect_frames,
             if_(cls.should_label)(cls.run_label, cls.inspect_label),
         )
@@ -146,6 +159,7 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         self.ctx.kept = {name: [] for name in self.inputs.chains}
         self.ctx.references = {name: {} for name in self.inputs.chains}
         self.ctx.computed = {}
+        self.ctx.labels = []
         self.ctx.failure = None
 
     def segments_of(self, chain: orm.List) -> list[orm.Dict]:
@@ -158,15 +172,15 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         return self.ctx.failure is None and any(self.ctx.segments.values())
 
     def run_segment(self) -> None:
-        """Run the next segment of every chain: pure steps at once, the others as jobs side by side."""
-        self.ctx.running = {}
+        """Run the next segment of every chain: pure steps at once; the jobs of the others are queued."""
+        self.ctx.queue, self.ctx.running, self.ctx.ended = [], {}, {}
         for name, segments in self.ctx.segments.items():
             if not segments:
                 continue
             if 'chain' in segments[0].get_dict():
                 self.run_steps(name, segments.pop(0))
             else:
-                self.submit_stage(name, segments[0])
+                self.queue_stage(name, segments[0])
 
     def run_steps(self, name: str, segment: orm.Dict) -> None:
         """Run pure steps."""
@@ -182,19 +196,36 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
         self.ctx.references[name] = {}
         self.out(f'rejected.{name}', result['rejected'])
 
-    def submit_stage(self, name: str, segment: orm.Dict) -> None:
-        """Submit the processes of a step."""
+    def queue_stage(self, name: str, segment: orm.Dict) -> None:
+        """Queue the processes of a step."""
         stage = stage_of(segment)
-        engine = self.engine_of(segment)
-        labels = {}
-        for part, inputs in stage.submissions(engine, segment, self.ctx.current[name]).items():
+        submissions = stage.submissions(self.engine_of(segment), segment, self.ctx.current[name])
+        for part, inputs in submissions.items():
             label = self.free_label(f'{stage.name}_{name}' if part == stage.name else f'{stage.name}_{name}_{part}')
+            self.ctx.labels.append(label)
             inputs['metadata'] = {**inputs.get('metadata', {}), 'call_link_label': label}
+            self.ctx.queue.append((name, part, inputs))
+        self.ctx.ended[name] = dict.fromkeys(submissions)
+
+    def should_run_jobs(self) -> bool:
+        """Go on until the steps of all chains are done."""
+        return bool(self.ctx.queue or self.ctx.running)
+
+    def run_jobs(self) -> None:
+        """Submit the next processes, as many as may be in flight, and wait until one has ended."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
+            name, part, inputs = self.ctx.queue.pop(0)
+            stage = stage_of(self.ctx.segments[name][0])
             node = self.submit(stage.process, **inputs)
             self.report(f'chain {name}: {stage.name} <{node.pk}>')
-            labels[part] = label
-            self.to_context(**{label: node})
-        self.ctx.running[name] = labels
+            self.ctx.running[node.pk] = (name, part)
+        self.wait_for_any(self.ctx.running)
+
+    def inspect_jobs(self) -> None:
+        """Keep what has ended until the step of its chain is done."""
+        for node in self.ended(self.ctx.running):
+            name, part = self.ctx.running.pop(node.pk)
+            self.ctx.ended[name][part] = node
 
     def engine_of(self, segment: orm.Dict) -> AttributeDict:
         """Return how a step with jobs runs."""
@@ -209,14 +240,14 @@ class PerturbAndSampleWorkChain(SubmitOnce, WorkChain):
     def free_label(self, label: str) -> str:
         """Return a label for a process, numbered if the chain has had this step already."""
         names = (label, *(f'{label}_{count:02d}' for count in range(2, 100)))
-        return next(name for name in names if name not in self.ctx)
+        return next(name for name in names if name not in self.ctx.labels)
 
     def inspect_segment(self) -> None:
         """Take the frames that the jobs gave."""
-        for name, labels in self.ctx.running.items():
+        for name, nodes in self.ctx.ended.items():
             segment = self.ctx.segments[name].pop(0)
             outcome = stage_of(segment).outcome(
-                {part: self.ctx[label] for part, label in labels.items()},
+                nodes,
                 segment,
                 self.inputs.split,
                 self.ctx.current[name],

@@ -33,6 +33,8 @@ def validate_settings(node: orm.Dict, _: Any = None) -> str | None:
 class VaspLabelWorkChain(SubmitOnce, WorkChain):
     """Several structures in one job, if several are given; a VaspWorkChain for each that is left, with retries of its own.
 
+    One job is in flight at any time, so that a cap on these work chains is a cap on the jobs of VASP.
+
     ``aiida_mlip_al.workflows.vasp_theory.vasp_inputs`` makes the inputs that all structures share.
     """
 
@@ -91,19 +93,19 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
     def setup(self) -> None:
         """Begin with everything."""
         self.ctx.settings = self.inputs.settings.get_dict()
-        self.ctx.attempt = 0
         self.ctx.runs = {}
         self.ctx.results = {}
         self.ctx.names = sorted(self.inputs.structures)
-        self.ctx.left = []
+        self.ctx.queue = []
         if not self.should_run_batch():
             self.leave(self.ctx.names)
 
     def leave(self, names: list[str]) -> None:
         """Leave structures to runs of their own, if VASP can compute them."""
         self.ctx.names = names
-        self.ctx.left = [name for name in names if problem_of(self.inputs.structures[name], self.settings) is None]
-        self.ctx.sorted = {name: sort_by_element(self.inputs.structures[name]) for name in self.ctx.left}
+        possible = [name for name in names if problem_of(self.inputs.structures[name], self.settings) is None]
+        self.ctx.sorted = {name: sort_by_element(self.inputs.structures[name]) for name in possible}
+        self.ctx.queue = [(name, 1) for name in possible]
 
     @property
     def settings(self) -> VaspSettings:
@@ -140,40 +142,34 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
         return None
 
     def should_run(self) -> bool:
-        """Go on while something is left and there is another way to try it."""
-        return bool(self.ctx.left) and self.ctx.attempt < len(self.inputs.attempts)
+        """Go on while something is left."""
+        return bool(self.ctx.queue)
 
     def run_vasp(self) -> None:
-        """Submit what is left, from the second attempt on with other electronic steps."""
-        self.ctx.attempt += 1
-        for name in self.ctx.left:
-            label = f'{name}_attempt_{self.ctx.attempt}'
-            node = self.submit(
-                WorkflowFactory('vasp.v2.vasp'),
-                code=self.inputs.code,
-                structure=self.ctx.sorted[name],
-                parameters=self.inputs.attempts[f'attempt_{self.ctx.attempt}'],
-                calc={'metadata': {'options': dict(self.inputs.options)}},
-                metadata={'call_link_label': label},
-                **self.inputs.vasp,
-            )
-            self.report(f'{name}: VASP <{node.pk}>, attempt {self.ctx.attempt}')
-            self.to_context(**{label: node})
+        """Submit the next one, from its second attempt on with other electronic steps."""
+        name, attempt = self.ctx.queue[0]
+        node = self.submit(
+            WorkflowFactory('vasp.v2.vasp'),
+            code=self.inputs.code,
+            structure=self.ctx.sorted[name],
+            parameters=self.inputs.attempts[f'attempt_{attempt}'],
+            calc={'metadata': {'options': dict(self.inputs.options)}},
+            metadata={'call_link_label': f'{name}_attempt_{attempt}'},
+            **self.inputs.vasp,
+        )
+        self.report(f'{name}: VASP <{node.pk}>, attempt {attempt}')
+        self.to_context(vasp=node)
 
     def inspect_vasp(self) -> None:
         """Keep the last run of each; try again what another attempt may cure."""
-        left = []
-        for name in self.ctx.left:
-            node = self.ctx[f'{name}_attempt_{self.ctx.attempt}']
-            self.ctx.runs[name] = last_job(node)
-            found = judge(run_of(self.ctx.runs[name]), self.settings)
-            if found is not None:
-                self.report(
-                    f'{name}: VASP <{node.pk}> gave no label: {found.message} {node.exit_message or ""}'.rstrip()
-                )
-                if found.reason in FAILURES:
-                    left.append(name)
-        self.ctx.left = left
+        (name, attempt), node = self.ctx.queue.pop(0), self.ctx.vasp
+        self.ctx.runs[name] = last_job(node)
+        found = judge(run_of(self.ctx.runs[name]), self.settings)
+        if found is None:
+            return
+        self.report(f'{name}: VASP <{node.pk}> gave no label: {found.message} {node.exit_message or ""}'.rstrip())
+        if found.reason in FAILURES and attempt < len(self.inputs.attempts):
+            self.ctx.queue.append((name, attempt + 1))
 
     def should_read(self) -> bool:
         """Read what was run by itself."""

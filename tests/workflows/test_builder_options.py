@@ -71,6 +71,42 @@ def test_every_job_gets_the_options_of_its_stage(
         assert options['environment_variables'] == {'OMP_NUM_THREADS': '4'}
 
 
+@pytest.mark.parametrize('protocol', ['balanced', 'stringent'])
+@pytest.mark.parametrize('engine', ['ase', 'lammps'])
+def test_time_limits_of_the_protocol_reach_every_job_and_the_file_goes_over_them_key_by_key(
+    values: dict[str, Any], python_code: Any, tmp_path: Path, protocol: str, engine: str
+) -> None:
+    explore = {'ase': {}, 'lammps': {'pair_style': 'mliap', 'code': python_code.full_label}}
+    values.update(protocol=protocol, explore={engine: explore[engine]})
+
+    def limits(**resources: dict[str, Any]) -> dict[str, set[int | None]]:
+        found: dict[str, set[int | None]] = {}
+        config = make_config({**values, 'resources': resources} if resources else values)
+        for path, options in all_options(Inputs(config, tmp_path).run()):
+            assert options['resources']['num_machines'] == 1
+            found.setdefault(STAGE_OF[path], set()).add(options.get('max_wallclock_seconds'))
+        return found
+
+    silent = limits()
+    assert set(silent) == {'seed', 'label', 'train', 'explore', 'evaluate'}
+    for stage, seconds in silent.items():
+        (limit,) = seconds
+        assert limit is not None
+        assert 3600 <= limit <= 86400, stage
+    assert limits(train={'queue_name': 'gpu'}) == silent
+    assert limits(train={'max_wallclock_seconds': 60}) == {**silent, 'train': {60}}
+    assert limits(train={'max_wallclock_seconds': None}) == {**silent, 'train': {None}}
+    shorter = {'max_wallclock_seconds': 3600}
+    assert limits(default=shorter) == {stage: {3600} for stage in silent}, (
+        'what is said of all stages goes over the protocol'
+    )
+    assert limits(default=shorter, label={'max_wallclock_seconds': 90}) == {
+        **{stage: {3600} for stage in silent},
+        'label': {90},
+    }
+    assert limits(default={'max_wallclock_seconds': None}) == {stage: {None} for stage in silent}
+
+
 def test_a_wrong_option_gets_one_sentence_at_the_dry_run(values: dict[str, Any], tmp_path: Path) -> None:
     values['resources']['train']['max_wallclock'] = 3600
     (tmp_path / 'run.yaml').write_text(yaml.safe_dump(values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common import AttributeDict
 from aiida.engine import ProcessHandlerReport, run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase import Atoms
@@ -150,9 +151,23 @@ def test_training_interrupted_before_its_first_checkpoint_starts_again(python_co
     assert 'parent_folder' not in process.ctx.inputs
 
 
-@pytest.mark.parametrize(
-    'name', ['ERROR_MISSING_ELEMENT', 'ERROR_BAD_KEYS', 'ERROR_BAD_ARGUMENTS', 'ERROR_OUT_OF_MEMORY']
-)
+@pytest.mark.parametrize('name', ['ERROR_OUT_OF_MEMORY', 'ERROR_SCHEDULER_OUT_OF_MEMORY'])
+def test_training_out_of_memory_is_tried_once_with_smaller_batches(python_code, dataset, generate_calc_job_node, name):
+    process = generate_base(python_code, dataset)
+    process.ctx.inputs.metadata = AttributeDict({'options': {'max_memory_kb': 1000, 'resources': {'num_machines': 1}}})
+    code = getattr(CalculationFactory('mlip_al.mace_train').exit_codes, name)
+    size = process.ctx.inputs.parameters.get('batch_size', 5)
+    report = process.handle_out_of_memory(finished_job(generate_calc_job_node, code.status))
+    assert report.do_break
+    assert report.exit_code.status == 0
+    assert process.ctx.inputs.parameters['batch_size'] == max(1, size // 2)
+    assert process.ctx.inputs.parameters.creator.process_label == 'halve_batches'
+    assert process.ctx.inputs.metadata.options == {'max_memory_kb': 2000, 'resources': {'num_machines': 1}}
+    report = process.handle_out_of_memory(finished_job(generate_calc_job_node, code.status))
+    assert report.exit_code == process.exit_codes.ERROR_UNCURABLE
+
+
+@pytest.mark.parametrize('name', ['ERROR_MISSING_ELEMENT', 'ERROR_BAD_KEYS', 'ERROR_BAD_ARGUMENTS'])
 def test_what_running_again_does_not_cure_stops_at_once(python_code, dataset, generate_calc_job_node, name):
     process = generate_base(python_code, dataset)
     code = getattr(CalculationFactory('mlip_al.mace_train').exit_codes, name)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 
 
@@ -64,6 +66,41 @@ def test_md_between_pure_steps(python_code, emt, copper):
     job = next(child for child in node.called if child.process_label == 'MdCalculation')
     assert len(job.outputs.trajectories) == 2
     assert job.outputs.report['ends'] == {'finished': 2}
+
+
+def test_no_more_jobs_than_may_be_in_flight(python_code, emt, copper, monkeypatch):
+    """Three chains, two jobs at a time: the third is sent when one has ended, and all go on when all are done."""
+    process = instantiate_process(
+        get_manager().get_runner(),
+        WorkflowFactory('mlip_al.perturb_and_sample'),
+        structures=copper(1),
+        chains={name: orm.List([{'md': {'steps': 4, 'every': 2}}]) for name in ('one', 'three', 'two')},
+        seed=orm.Int(1),
+        max_concurrent=2,
+        ase={'code': python_code, 'calculator': emt},
+    )
+    sent, over = [], []
+    monkeypatch.setattr(process, 'submit', lambda _, **given: sent.append(given) or orm.Int(len(sent)).store())
+    monkeypatch.setattr(process, 'wait_for_any', lambda _: None)
+    monkeypatch.setattr(process, 'ended', lambda running: [node for node in over if node.pk in running])
+    process.setup()
+    process.run_segment()
+    process.run_jobs()
+    assert [given['metadata']['call_link_label'] for given in sent] == ['md_one', 'md_three']
+    process.run_jobs()
+    assert len(sent) == 2
+    over.append(orm.load_node(min(process.ctx.running)))
+    process.inspect_jobs()
+    process.run_jobs()
+    assert [given['metadata']['call_link_label'] for given in sent[2:]] == ['md_two']
+    assert process.should_run_jobs()
+    over += [orm.load_node(pk) for pk in process.ctx.running]
+    process.inspect_jobs()
+    assert not process.should_run_jobs()
+    assert {name: list(nodes) for name, nodes in process.ctx.ended.items()} == {
+        name: ['md'] for name in ('one', 'three', 'two')
+    }
+    assert all(node is not None for nodes in process.ctx.ended.values() for node in nodes.values())
 
 
 def test_step_that_cannot_go_on_is_an_exit_code(copper):

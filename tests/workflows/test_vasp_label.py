@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -125,12 +127,13 @@ def test_crash_that_does_not_come_again(standin, alloys):
 
 
 def test_batch(standin, alloys):
-    """Four in one job: one is cured by a run of its own, one crashes for good, and the others are not run again."""
+    """Five in one job: two are cured by runs of their own, one crashes for good, and the others are not run again."""
     structures = alloys(5)
     hashes = {name: fingerprint(structure) for name, structure in structures.items()}
     standin.faults(
         {'match': {'hash': hashes['frame_001']}, 'fault': 'unconverged', 'steps': 100},
         {'match': {'hash': hashes['frame_003']}, 'fault': 'crash'},
+        {'match': {'hash': hashes['frame_004']}, 'fault': 'unconverged', 'steps': 100},
     )
     results, node = run(
         structures=structures,
@@ -149,13 +152,21 @@ def test_batch(standin, alloys):
         'alone or in a batch, it is one theory'
     )
     times = {name: [call['hash'] for call in standin.calls()].count(value) for name, value in hashes.items()}
-    assert times['frame_000'] == times['frame_002'] == times['frame_004'] == 1
+    assert times['frame_000'] == times['frame_002'] == 1
     assert times['frame_001'] >= 2
+    assert times['frame_004'] >= 2
+    jobs = sorted(jobs_of(node), key=lambda job: job.pk)
+    assert len(jobs) >= 4
+    assert all(job.mtime <= later.ctime for job, later in pairwise(jobs)), 'one job is in flight, as was asked for'
     batches = [child for child in node.called_descendants if child.process_label == 'VaspBatchCalculation']
     assert len(batches) == 1
     names = batches[0].base.repository.list_object_names('000')
     assert 'POSCAR' in names
     assert 'POTCAR' not in names, 'its licence forbids that'
+
+
+def jobs_of(node):
+    return [child for child in node.called_descendants if isinstance(child, orm.CalcJobNode)]
 
 
 def test_killed_batch_is_continued(standin, alloys):
