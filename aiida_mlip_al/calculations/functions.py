@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import calcfunction
+from aiida.common import timezone
+from aiida.engine import Process, calcfunction
 from ase import Atoms
+from ase.formula import Formula
 
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
+from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, dynamics_of, spread_walkers
-from aiida_mlip_al.selection.calibration import conformal_lower_level
-from aiida_mlip_al.selection.convergence import IterationRow, StopCriteria, stop_reason
-from aiida_mlip_al.selection.criteria import TrustLevels
+from aiida_mlip_al.selection.convergence import stop_decision
+from aiida_mlip_al.selection.history import IterationRow
+from aiida_mlip_al.selection.levels import Evidence, Pairs, find_levels
+from aiida_mlip_al.selection.measure import MEASURED, MEASURES, measured
 from aiida_mlip_al.selection.reference import fit_atomic_energies
 from aiida_mlip_al.selection.sanity import PhysicalLimits, unphysical_reason
 from aiida_mlip_al.selection.select import SelectionSettings
@@ -87,10 +91,10 @@ def collect_labels(**inputs: Any) -> dict[str, orm.Data]:
     collected: dict[str, orm.Data] = {'report': orm.Dict(summary)}
     datasets = inputs.get('datasets', {})
     if datasets:
+        check_same_theory(datasets)
         frames = [frame for name in sorted(datasets) for frame in datasets[name].iterate()]
         first = datasets[min(datasets)]
         frames.sort(key=lambda frame: str(frame.info.get('name', '')))
-        DatasetData.merge(datasets.values())
         collected['dataset'] = DatasetData.from_ase(frames, first.theory, first.theory_hash)
     return collected
 
@@ -146,6 +150,20 @@ def soften_training(parameters: orm.Dict, seed: orm.Int) -> dict[str, orm.Data]:
     return {'parameters': orm.Dict(gentler), 'seed': orm.Int(stream_seed(seed.value, 'again') % 2**31)}
 
 
+@calcfunction
+def halve_batches(parameters: orm.Dict) -> orm.Dict:
+    """Return parameters with batches of half the size, one frame at least, for a training that ran out of memory.
+
+    :param parameters: of the failed training.
+    """
+    values = parameters.get_dict()
+    for batches in (values, values.get('warm_start') or {}):
+        for key, default in (('batch_size', 5), ('valid_batch_size', 10)):
+            if batches is values or key in batches:
+                batches[key] = max(1, batches.get(key, default) // 2)
+    return orm.Dict(values)
+
+
 # --------------------------------------------------------------------------------------------------------------- selection
 
 
@@ -163,23 +181,36 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     names = sorted(deviations)
     rows = inputs['history']['rows'] if 'history' in inputs else []
     known = [inputs[name] for name in ('train', 'validation') if name in inputs]
-    levels, thresholds = _levels(options, [inputs[name] for name in ('validation', 'new_labels') if name in inputs])
     budget = options.max_labels
     if options.label_budget is not None:
         budget = max(0, min(budget, options.label_budget - sum(node.n_frames for node in known)))
     lengths = [deviations[name].n_frames for name in names]
     walker = np.repeat(np.arange(len(names)), lengths)
     frame = np.concatenate([np.arange(length) for length in lengths])
-    max_force_deviation = _joined(deviations, names, 'max_force_deviation')
+    measure = np.concatenate([measured(options.measure, deviations[name].get) for name in names])
+    evidence = Evidence(
+        explored=measure[np.lexsort((walker, _joined(deviations, names, 'time_fs')))],
+        held_out=_pairs(options, [inputs[name] for name in ('validation', 'new_labels') if name in inputs]),
+        trained=_pairs(options, [inputs[name] for name in ('train',) if name in inputs]),
+        tolerance=options.tolerance,
+        upper=options.upper,
+        history=rows,
+    )
+    levels, thresholds = find_levels(options.level_rule, evidence)
     selection = select(
-        max_force_deviation,
+        measure,
         levels,
         SelectionSettings(
             max_labels=budget,
             audit_fraction=options.audit_fraction,
             diversity=options.diversity,
             duplicate_tolerance=options.duplicate_tolerance,
+            strata=options.strata,
+            min_rmsd=options.min_rmsd,
+            exclude_hydrogen=options.exclude_hydrogen,
             max_per_trajectory=options.max_per_trajectory,
+            max_per_system=options.max_per_system,
+            max_per_composition=options.max_per_composition,
             max_force=options.max_force,
             seed=stream_seed(seed.value, 'select', len(rows)),
         ),
@@ -187,10 +218,16 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
         descriptors=_joined(deviations, names, 'descriptors'),
         training_descriptors=_stacked(known, 'descriptors'),
         trajectory=walker,
+        system=_numbered([_system(trajectories[name]) for name in names])[walker],
+        composition=_numbered([_composition(trajectories[name]) for name in names])[walker],
+        temperature=np.concatenate([_target_temperature(deviations[name]) for name in names]),
+        structure=lambda index: frame_of(trajectories[names[walker[index]]], int(frame[index])),
         unphysical=[
             reason
-            for name in names
-            for reason in _unphysical(trajectories[name], deviations[name], levels.lower, options.limits)
+            for number, name in enumerate(names)
+            for reason in _unphysical(
+                trajectories[name], deviations[name], measure[walker == number] > levels.lower, options.limits
+            )
         ],
     )
     node = SelectionData.from_arrays(
@@ -199,10 +236,11 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
             'frame': frame,
             'verdict': selection.verdicts,
             'rank': selection.ranks,
-            'max_force_deviation': max_force_deviation,
+            'max_force_deviation': _joined(deviations, names, 'max_force_deviation'),
+            MEASURES[options.measure].column: measure,
         },
         names,
-        thresholds,
+        {**thresholds, 'measure': options.measure},
     )
     rng = np.random.default_rng(stream(seed.value, 'split', len(rows)))
     splits = assign_splits(len(selection.chosen), {'validation_fraction': options.validation_fraction}, rng)
@@ -235,47 +273,54 @@ def _stacked(nodes: list[DeviationData], array: str) -> np.ndarray | None:
     return np.concatenate(arrays) if arrays else None
 
 
+def _pairs(options: SelectParameters, nodes: list[DeviationData]) -> Pairs:
+    """Return measure and error of labelled frames, as far as they were recorded."""
+    errors = [(node, error) for node in nodes if (error := node.get('max_force_error')) is not None]
+    if not errors:
+        return Pairs()
+    return Pairs(
+        np.concatenate([measured(options.measure, node.get) for node, _ in errors]),
+        np.concatenate([error for _, error in errors]),
+    )
+
+
+def _numbered(keys: list[str]) -> np.ndarray:
+    """Return a number for each key, the same for equal ones."""
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def _system(trajectory: orm.TrajectoryData) -> str:
+    """Return what the walkers share that started from one structure: the atoms in their order, the periodic directions."""
+    return f'{" ".join(trajectory.symbols)} {list(trajectory.pbc)}'
+
+
+def _composition(trajectory: orm.TrajectoryData) -> str:
+    """Return the reduced formula: the same for a cell and its supercells."""
+    return str(Formula.from_list(list(trajectory.symbols)).reduce()[0].format('hill'))
+
+
+def _target_temperature(deviation: DeviationData) -> np.ndarray:
+    """Return the temperature that was aimed at, K; nan where there was none."""
+    target = deviation.get('target_temperature_K')
+    return np.full(deviation.n_frames, np.nan) if target is None else target
+
+
 def _unphysical(
-    trajectory: orm.TrajectoryData, deviation: DeviationData, lower: float, limits: PhysicalLimits
+    trajectory: orm.TrajectoryData, deviation: DeviationData, looked_at: np.ndarray, limits: PhysicalLimits
 ) -> list[str | None]:
-    """Return why each frame of a trajectory is unphysical; those that need no label are not looked at.
+    """Return why each frame of a trajectory is unphysical; only those that may need a label are looked at.
 
     A walker that was stopped for its geometry, a distance limit, its forces or its temperature ends in an unphysical frame.
     """
     start_cell = trajectory.get_cells()[0]
     reasons = [
-        unphysical_reason(frame_of(trajectory, row), limits, start_cell=start_cell) if value > lower else None
-        for row, value in enumerate(deviation.max_force_deviation)
+        unphysical_reason(frame_of(trajectory, row), limits, start_cell=start_cell) if look else None
+        for row, look in enumerate(looked_at.tolist())
     ]
     stop = deviation.base.attributes.get('stop_reason')
     if reasons and stop not in ('finished', 'killed', 'terminated', 'timeout', 'upper_level'):
         reasons[-1] = reasons[-1] or stop
     return reasons
-
-
-def _levels(options: SelectParameters, held_out: list[DeviationData]) -> tuple[TrustLevels, dict[str, Any]]:
-    """Return the trust levels in force, and how they were found."""
-    if options.lower is not None:
-        levels = TrustLevels(options.lower, options.upper)
-        return levels, {'lower': levels.lower, 'upper': levels.upper, 'method': 'fixed'}
-    assert options.tolerance is not None
-    calibration = conformal_lower_level(
-        np.concatenate([node.max_force_deviation for node in held_out]),
-        np.concatenate([node.get_array('max_force_error') for node in held_out]),
-        options.tolerance,
-        options.coverage,
-    )
-    levels = calibration.levels(options.upper)
-    return levels, {
-        'lower': levels.lower,
-        'upper': levels.upper,
-        'method': 'conformal',
-        'tolerance': options.tolerance,
-        'factor': calibration.factor,
-        'n_pairs': calibration.n_pairs,
-        'coverage': calibration.coverage,
-        'guaranteed': calibration.guaranteed,
-    }
 
 
 @calcfunction
@@ -308,7 +353,11 @@ def assess_labels(selection: SelectionData, **inputs: Any) -> dict[str, Any]:
             'n_atoms': len(labelled),
             'energy_error_per_atom': (trajectory.get_array('energies')[row] - labelled.info[ENERGY_KEY])
             / len(labelled),
-            **{key: deviation.get_array(key)[row] for key in DeviationData.REQUIRED},
+            **{
+                key: column[row]
+                for key in sorted({*DeviationData.REQUIRED, *MEASURED})
+                if (column := deviation.get(key)) is not None
+            },
         }
         for key, value in values.items():
             columns.setdefault(key, []).append(float(value))
@@ -323,7 +372,8 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
     :param selection: what became of every explored frame.
     :param errors: of this iteration's committee on the train, validation and test frames.
     :param inputs: ``history`` up to here; ``new_labels``, their errors and deviations; ``late``, those of the last round that
-        came after this committee was evaluated; ``reports`` of this iteration's jobs by stage and job; ``deviations`` by walker.
+        came after this committee was evaluated; ``reports`` of this iteration's jobs by stage and job; ``deviations`` by walker;
+        ``properties`` that the committee predicts.
     """
     history = list(inputs['history']['rows']) if 'history' in inputs else []
     counts = selection.counts
@@ -337,7 +387,12 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
     deviation = selection.get_array('max_force_deviation')
     finite = deviation[np.isfinite(deviation)]
     accurate = counts['accurate'] + counts['audit']
-    audited = new.get_array('audit') > 0.5 if new is not None else np.zeros(0, dtype=bool)
+    n_audited, n_audit_wrong = _audit(new, tolerance)
+    core_s = {
+        stage: sum(report['core_s'] for report in reports.values())
+        for stage, reports in inputs.get('reports', {}).items()
+    }
+    core_s['evaluate'] = committee.get('core_s', 0.0)
     row = {
         **IterationRow(
             iteration=len(history) + 1,
@@ -351,10 +406,13 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
             new_label_force_mae=None if new is None else _weighted(new, 'force_mae'),
             lower_level=selection.thresholds['lower'],
             upper_level=selection.thresholds['upper'],
-            n_audited=int(audited.sum()),
-            n_audit_wrong=int((new.get_array('max_force_error')[audited] > tolerance).sum())
-            if new is not None and tolerance is not None
-            else 0,
+            n_audited=n_audited,
+            n_audit_wrong=n_audit_wrong,
+            n_learned=sum(seen.values()),
+            test_force_mae=committee.get('test', {}).get('force_mae'),
+            validation_force_mae=committee.get('validation', {}).get('force_mae'),
+            core_hours=sum(core_s.values()) / 3600,
+            properties=inputs['properties'].get_dict() if 'properties' in inputs else None,
         ).as_dict(),
         'n_late': n_late,
         'n_train': seen['train'],
@@ -370,15 +428,32 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
         'stops': dict(
             Counter(node.base.attributes.get('stop_reason') for node in inputs.get('deviations', {}).values())
         ),
-        'core_s': {
-            stage: sum(report['core_s'] for report in reports.values())
-            for stage, reports in inputs.get('reports', {}).items()
-        },
+        'core_s': core_s,
     }
     history.append(row)
-    criteria = StopCriteria(**options.model_dump())
-    reason = stop_reason([IterationRow.from_dict(item) for item in history], criteria)
-    return {'history': orm.Dict({'rows': history, 'stop_reason': None if reason is None else reason.value})}
+    decision = stop_decision([IterationRow.from_dict(item) for item in history], options, _hours_of_the_run())
+    verdict: dict[str, str | None] = {'stop_reason': None}
+    if decision is not None:
+        verdict = {'stop_reason': str(decision.reason), 'stop_sentence': decision.sentence}
+    return {'history': orm.Dict({'rows': history, **verdict})}
+
+
+def _audit(new: DeviationData | None, tolerance: float | None) -> tuple[int, int]:
+    """Return how many new labels are audits, and how many of these were wrong; none if no tolerance says what is wrong."""
+    if new is None or tolerance is None:
+        return 0, 0
+    errors = new.get_array('max_force_error')[new.get_array('audit') > 0.5]
+    return len(errors), int((errors > tolerance).sum())
+
+
+def _hours_of_the_run() -> float:
+    """Return the time since the calling work chain was made, or 0 without one.
+
+    It is no input and stands in no row, for it would make every history new and spare no repeated run its calculations.
+    """
+    process = Process.current()
+    caller = None if process is None else process.node.caller
+    return 0.0 if caller is None else (timezone.now() - caller.ctime).total_seconds() / 3600
 
 
 def _weighted(node: DeviationData, array: str) -> float:

@@ -17,6 +17,8 @@ class DeviationData(ArrayData):
 
     Always there: ``max_force_deviation``, ``mean_force_deviation``, ``min_force_deviation`` (eV/Å; the deviation of atom i is
     sqrt(mean over members of |F_i^k - mean F_i|^2), as DeePMD's ``model_devi``) and ``energy_deviation_per_atom`` (eV).
+    From a committee also ``percentile_force_deviation`` (95th over the atoms, eV/Å) and ``relative_force_deviation``
+    (largest deviation / (|mean F_i| + 0.2 eV/Å)).
     Of a trajectory also ``step``, ``time_fs``, ``temperature_K``, ``energy``, ``max_force`` and, if it was biased,
     ``bias_energy`` (eV); of a labelled dataset also ``max_force_error``, ``force_mae`` (eV/Å), ``energy_error_per_atom`` (eV);
     ``descriptors`` (N, D) where asked for.

@@ -10,6 +10,7 @@ import numpy as np
 from aiida.common.exceptions import ValidationError
 from aiida.orm import ArrayData
 
+from aiida_mlip_al.selection.measure import MEASURES
 from aiida_mlip_al.selection.verdict import Verdict
 
 
@@ -18,10 +19,10 @@ class SelectionData(ArrayData):
 
     Arrays of length N: ``trajectory`` (index into the attribute ``trajectories``), ``frame`` (row in that trajectory),
     ``verdict`` (code of :class:`~aiida_mlip_al.selection.verdict.Verdict`), ``rank`` (order of choice, -1 if not chosen),
-    ``max_force_deviation`` (eV/Å).
+    ``max_force_deviation`` (eV/Å), and the measure that was compared with the levels, if it is another one.
 
     Attributes: ``n_frames``, ``trajectories`` (link labels), ``counts`` of every verdict, ``thresholds`` in force
-    (``lower``, ``upper``, eV/Å, and how they were found).
+    (``lower``, ``upper``, in the unit of the ``measure``, and the ``method`` by which they were found, with its numbers).
     """
 
     @classmethod
@@ -68,8 +69,13 @@ class SelectionData(ArrayData):
 
     @property
     def thresholds(self) -> dict[str, Any]:
-        """The levels in force, eV/Å, and how they were found."""
+        """The levels in force, in the unit of the measure, and how they were found."""
         return dict(self.base.attributes.get('thresholds'))
+
+    @property
+    def measure(self) -> np.ndarray:
+        """(N,) what was compared with the levels."""
+        return self.get_array(MEASURES[self.thresholds.get('measure', 'max')].column)
 
     @property
     def verdicts(self) -> list[Verdict]:

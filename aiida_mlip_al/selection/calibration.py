@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aiida_mlip_al.selection.criteria import TrustLevels
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -34,13 +32,6 @@ class Calibration:
     n_pairs: int
     coverage: float
     guaranteed: bool
-
-    def levels(self, upper: float | None = None) -> TrustLevels:
-        """Trust levels with this lower level, which gives way where it would exceed the upper one.
-
-        :param upper: fixed upper level, eV/Å, or None.
-        """
-        return TrustLevels(self.lower if upper is None else min(self.lower, upper), upper)
 
 
 def conformal_lower_level(
@@ -63,7 +54,7 @@ def conformal_lower_level(
     if not 0 < coverage < 1:
         msg = f'the coverage must lie between 0 and 1, got {coverage}'
         raise ValueError(msg)
-    u, e = _finite_pairs(deviation, error)
+    u, e = finite_pairs(deviation, error)
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         ratios = np.sort(np.where(e == 0, 0.0, e / u))
     finite = ratios[np.isfinite(ratios)]
@@ -85,11 +76,17 @@ def empirical_coverage(deviation: ArrayLike, error: ArrayLike, factor: float) ->
     :param factor: of a calibration.
     :returns: the fraction of the finite pairs, or nan without any.
     """
-    u, e = _finite_pairs(deviation, error)
+    u, e = finite_pairs(deviation, error)
     return float(np.mean(e <= factor * u)) if len(u) else math.nan
 
 
-def _finite_pairs(deviation: ArrayLike, error: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def finite_pairs(deviation: ArrayLike, error: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return deviations and errors of the pairs in which both are finite.
+
+    :param deviation: (n,) of labelled frames.
+    :param error: (n,) of the same frames.
+    :raises ValueError: the lengths differ, or a number is negative.
+    """
     u = np.asarray(deviation, dtype=float)
     e = np.asarray(error, dtype=float)
     if u.ndim != 1 or u.shape != e.shape:

@@ -13,15 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+PERCENTILE = 95.0
+RELATIVE_LEVEL = 0.2  # eV/Å
 
 
 @dataclass(frozen=True)
 class FrameDeviation:
-    """Largest, mean and smallest force deviation over the atoms of each frame, (N,), eV/Å."""
+    """Force deviations over the atoms of each frame, (N,): largest, mean, smallest, 95th percentile, eV/Å, and relative.
+
+    The relative one is the largest eps_i / (|mean F_i| + 0.2 eV/Å): the form of DeePMD-kit's ``model_devi --relative`` with
+    the level of MACE's script of active learning.
+    """
 
     max: Floats
     mean: Floats
     min: Floats
+    percentile: Floats
+    relative: Floats
 
 
 def force_deviation(forces: ArrayLike) -> Floats:
@@ -46,7 +54,7 @@ def frame_deviations(forces: ArrayLike, n_atoms: ArrayLike) -> FrameDeviation:
 
     :param forces: (K, sum of n_atoms, 3), eV/Å.
     :param n_atoms: (N,) atoms of each frame, at least one.
-    :returns: three arrays (N,), eV/Å; nan for a frame with a force that is not finite.
+    :returns: arrays (N,); nan for a frame with a force that is not finite.
     :raises ValueError: the atom counts do not add up to the number of forces.
     """
     per_atom = force_deviation(forces)
@@ -57,12 +65,17 @@ def frame_deviations(forces: ArrayLike, n_atoms: ArrayLike) -> FrameDeviation:
         )
         raise ValueError(msg)
     if len(counts) == 0:
-        return FrameDeviation(np.empty(0), np.empty(0), np.empty(0))
+        return FrameDeviation(*(np.empty(0) for _ in range(5)))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    with np.errstate(invalid='ignore'):
+        size = np.linalg.norm(np.asarray(forces, dtype=float).mean(axis=0), axis=1)
+        relative = per_atom / (size + RELATIVE_LEVEL)
     return FrameDeviation(
         max=np.maximum.reduceat(per_atom, first),
         mean=np.add.reduceat(per_atom, first) / counts,
         min=np.minimum.reduceat(per_atom, first),
+        percentile=np.array([np.percentile(atoms, PERCENTILE) for atoms in np.split(per_atom, first[1:])]),
+        relative=np.maximum.reduceat(relative, first),
     )
 
 

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from aiida_mlip_al.selection.quota import Quotas
+
 Floats = NDArray[np.float64]
 _BLOCK = 1024
 _CONSTANT = 1e-6
@@ -45,7 +47,7 @@ def farthest_point_order(
     start: int = 0,
     *,
     groups: ArrayLike | None = None,
-    per_group: int | None = None,
+    per_group: int | list[int | None] | None = None,
 ) -> tuple[NDArray[np.int_], Floats]:
     """Farthest-point order: each next frame is the one farthest from all that exist or were taken before.
 
@@ -55,32 +57,65 @@ def farthest_point_order(
     :param existing: (M, D), frames to keep away from; None or empty if there are none.
     :param count: frames to take, at most N; None takes all.
     :param start: index of the first frame, used only when nothing exists.
-    :param groups: (N,) group of each frame, for ``per_group``.
-    :param per_group: most frames to take from one group; fewer than ``count`` are then taken if the groups run out.
+    :param groups: (N,) group of each frame, or (N, G) for G kinds of groups, for ``per_group``.
+    :param per_group: most frames to take from one group, of all kinds or of each; fewer than ``count`` are then taken if the
+        groups run out.
     :returns: indices in order, and the distance of each to its nearest predecessor when taken (infinite for the first
         of all).
     """
     new, old = _pair(descriptors, existing)
     count = len(new) if count is None else min(count, len(new))
     distance = _nearest(new, old)
-    group = np.zeros(len(new), dtype=int) if groups is None else np.asarray(groups, dtype=int)
-    taken: Counter[int] = Counter()
-    free = np.ones(len(new), dtype=bool)
+    quotas = Quotas(np.zeros(len(new)) if groups is None else groups, per_group)
     order: list[int] = []
     distances: list[float] = []
-    while len(order) < count and free.any():
+    while len(order) < count and quotas.free.any():
         if not order and len(old) == 0:
             index = start
         else:
-            index = int(np.argmax(np.where(free, np.round(distance, _TIE_DECIMALS), -1.0)))
+            index = int(np.argmax(np.where(quotas.free, np.round(distance, _TIE_DECIMALS), -1.0)))
         order.append(index)
         distances.append(float(distance[index]))
-        free[index] = False
-        taken[int(group[index])] += 1
-        if per_group is not None and taken[int(group[index])] >= per_group:
-            free[group == group[index]] = False
+        quotas.take(index)
         distance = np.minimum(distance, np.linalg.norm(new - new[index], axis=1))
     return np.array(order, dtype=int), np.array(distances)
+
+
+def strata(values: ArrayLike, n_bins: int = 10) -> NDArray[np.int_]:
+    """Number of the stratum of each frame, from 0 for the highest values.
+
+    :param values: (N,): each distinct value is a stratum, or, where there are more than ``n_bins``, each bin of equal width;
+        what is not finite is a stratum of its own, the last one.
+    :param n_bins: strata at most, but for that one.
+    """
+    numbers = np.asarray(values, dtype=float)
+    finite = np.isfinite(numbers)
+    found = np.full(len(numbers), n_bins, dtype=int)
+    distinct, position = np.unique(-numbers[finite], return_inverse=True)
+    if len(distinct) > n_bins:
+        edges = np.linspace(distinct[0], distinct[-1], n_bins + 1)[1:-1]
+        position = np.searchsorted(edges, -numbers[finite], side='right')
+    found[finite] = position
+    return found
+
+
+def stratified_order(groups: ArrayLike, rng: np.random.Generator) -> NDArray[np.int_]:
+    """Order in which every stratum gives one frame in turn, at random, as long as it has any.
+
+    Flat over the strata, as the selection by inverse population of DP-GEN2 (``candi_sel_prob: inv_pop_f``), without its noise.
+
+    :param groups: (N,) number of the stratum of each frame; lower ones give first.
+    :param rng: of the choice within a stratum.
+    :returns: (N,) indices.
+    """
+    numbers = np.asarray(groups, dtype=int)
+    shuffled = rng.permutation(len(numbers))
+    turns: Counter[int] = Counter()
+    turn = np.zeros(len(numbers), dtype=int)
+    for index in shuffled.tolist():
+        turn[index] = turns[int(numbers[index])]
+        turns[int(numbers[index])] += 1
+    return np.lexsort((numbers, turn))
 
 
 def deduplicate(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from .deviation import energy_deviation_per_atom, force_deviation
+from .deviation import energy_deviation_per_atom, frame_deviations
 
 ENERGY, FORCES, STRESS = 'REF_energy', 'REF_forces', 'REF_stress'
 
@@ -82,12 +82,13 @@ def compare(frames: Sequence[Atoms], prediction: Prediction) -> FrameErrors:
         reference = np.asarray(frame.arrays[FORCES], dtype=float)
         forces = prediction.forces[index]
         error = forces.mean(axis=0) - reference
-        deviation = force_deviation(forces) if len(forces) > 1 else np.full(len(frame), np.nan)
+        deviation = frame_deviations(forces, [len(frame)]) if len(forces) > 1 else None
         energy_error = float(prediction.energies[:, index].mean() - frame.info[ENERGY]) / len(frame)
         row = {
-            'max_force_deviation': deviation.max(),
-            'mean_force_deviation': deviation.mean(),
-            'min_force_deviation': deviation.min(),
+            **{
+                f'{name}_force_deviation': np.nan if deviation is None else getattr(deviation, name)[0]
+                for name in ('max', 'mean', 'min', 'percentile', 'relative')
+            },
             'max_force_error': np.linalg.norm(error, axis=1).max(),
             'force_mae': np.abs(error).mean(),
             'force_mse': (error**2).mean(),

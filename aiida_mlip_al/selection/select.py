@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from aiida_mlip_al.sampling.base import stream
 from aiida_mlip_al.selection.criteria import TrustLevels, classify
-from aiida_mlip_al.selection.diversity import Floats, deduplicate, farthest_point_order, standardise
+from aiida_mlip_al.selection.diversity import (
+    Floats,
+    deduplicate,
+    farthest_point_order,
+    standardise,
+    strata,
+    stratified_order,
+)
+from aiida_mlip_al.selection.quota import Quotas, fair_share
+from aiida_mlip_al.selection.rmsd import alike_molecules
 from aiida_mlip_al.selection.sanity import NON_FINITE, PhysicalLimits, value_reasons
 from aiida_mlip_al.selection.verdict import Codes, Verdict, count_verdicts
 
-Diversity = Literal['farthest_point', 'top', 'random']
+Diversity = Literal['farthest_point', 'top', 'random', 'stratified', 'rmsd']
+Strata = Literal['deviation', 'temperature', 'trajectory']
+Share = Annotated[int, Field(ge=1)] | Literal['fair'] | None
 Indices = NDArray[np.int_]
 
 
@@ -28,10 +41,15 @@ class SelectionSettings:
     :param audit_fraction: part of the budget spent on random accurate frames, to measure how often they are not; at
         least one frame unless it is 0 or the budget is a single label.
     :param diversity: order of the candidates: 'farthest_point' from the training set and each other, 'top' by
-        deviation, or 'random'.
+        deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd' ('top' among molecules that differ).
     :param duplicate_tolerance: candidates nearer than this to the training set or to each other are duplicates: the
         root-mean-square difference of descriptors in standard deviations; 0 marks identical ones only, None nothing.
+    :param strata: what the strata are of.
+    :param min_rmsd: with 'rmsd', molecules closer than this (Å) are duplicates, whatever their descriptors.
+    :param exclude_hydrogen: with 'rmsd', compare the other atoms.
     :param max_per_trajectory: most candidates taken from one trajectory; None for no limit.
+    :param max_per_system: the same for each system; 'fair' shares the budget evenly as far as there are candidates.
+    :param max_per_composition: the same for each composition.
     :param max_force: frames with a larger force (eV/Å) are unphysical; None for no limit.
     :param seed: of every random choice, non-negative.
     """
@@ -42,6 +60,11 @@ class SelectionSettings:
     duplicate_tolerance: float | None = 0.01
     max_per_trajectory: int | None = None
     max_force: float | None = 50.0
+    strata: Strata = 'deviation'
+    min_rmsd: float = 0.05
+    exclude_hydrogen: bool = True
+    max_per_system: Share = None
+    max_per_composition: Share = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,8 +76,14 @@ class SelectionSettings:
             raise ValueError(f"'diversity' must be one of {', '.join(get_args(Diversity))}, got {self.diversity!r}")
         if self.duplicate_tolerance is not None and not self.duplicate_tolerance >= 0:
             raise ValueError(f"'duplicate_tolerance' must not be negative, got {self.duplicate_tolerance}")
-        if self.max_per_trajectory is not None and self.max_per_trajectory < 1:
-            raise ValueError(f"'max_per_trajectory' must be at least 1, got {self.max_per_trajectory}")
+        if self.strata not in get_args(Strata):
+            raise ValueError(f"'strata' must be one of {', '.join(get_args(Strata))}, got {self.strata!r}")
+        if not self.min_rmsd > 0:
+            raise ValueError(f"'min_rmsd' must be positive (Å), got {self.min_rmsd}")
+        for name in ('max_per_trajectory', 'max_per_system', 'max_per_composition'):
+            share = getattr(self, name)
+            if isinstance(share, int) and share < 1:
+                raise ValueError(f"'{name}' must be at least 1, got {share}")
         if self.max_force is not None and not self.max_force > 0:
             raise ValueError(f"'max_force' must be positive (eV/Å), got {self.max_force}")
         if self.seed < 0:
@@ -109,7 +138,7 @@ class Selection:
 
 
 def select_frames(
-    max_force_deviation: ArrayLike,
+    measure: ArrayLike,
     levels: TrustLevels,
     settings: SelectionSettings,
     *,
@@ -117,6 +146,10 @@ def select_frames(
     descriptors: ArrayLike | None = None,
     training_descriptors: ArrayLike | None = None,
     trajectory: ArrayLike | None = None,
+    system: ArrayLike | None = None,
+    composition: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    structure: Callable[[int], Atoms] | None = None,
     unphysical: Sequence[str | None] | None = None,
 ) -> Selection:
     """Decide the fate of every explored frame.
@@ -126,29 +159,43 @@ def select_frames(
     starting from the training set, or from the highest deviation if that is empty. What the audit leaves unused goes to
     the candidates. Equal inputs give equal results.
 
-    :param max_force_deviation: (N,) largest force deviation of each frame, eV/Å.
-    :param levels: trust levels.
+    :param measure: (N,) deviation of each frame, such as the largest force deviation, eV/Å.
+    :param levels: trust levels, in the unit of the measure.
     :param settings: budget and choice.
     :param max_force: (N,) largest force in each frame, eV/Å; None if it was not recorded.
     :param descriptors: (N, D) of each frame, from the same model as those of the training set; None turns off the
         search for duplicates, and 'farthest_point' then needs another ``diversity``.
     :param training_descriptors: (M, D); None or empty if there is no training set.
     :param trajectory: (N,) number of the trajectory of each frame, for ``max_per_trajectory``.
+    :param system: (N,) number of the system of each frame, for ``max_per_system``.
+    :param composition: (N,) number of the composition of each frame, for ``max_per_composition``.
+    :param temperature: (N,) K, for the strata of temperature.
+    :param structure: returns the frame of an index, for 'rmsd'; asked for candidates only.
     :param unphysical: for each frame the reason why it is unphysical, or None.
     :raises ValueError: lengths differ, or descriptors are missing.
     """
-    deviation = np.asarray(max_force_deviation, dtype=float)
+    deviation = np.asarray(measure, dtype=float)
     n_frames = len(deviation)
     features = None if descriptors is None else np.asarray(descriptors, dtype=float)
     if features is not None and n_frames == 0:
         features = None
-    columns = {'max_force': max_force, 'descriptors': features, 'trajectory': trajectory, 'unphysical': unphysical}
+    columns = {
+        'max_force': max_force,
+        'descriptors': features,
+        'trajectory': trajectory,
+        'system': system,
+        'composition': composition,
+        'temperature': temperature,
+        'unphysical': unphysical,
+    }
     for name, values in columns.items():
         if values is not None and len(np.asarray(values)) != n_frames:
             msg = f"'{name}' must have one entry for each of the {n_frames} frames, got {len(np.asarray(values))}"
             raise ValueError(msg)
     if features is None and settings.diversity == 'farthest_point' and n_frames:
         raise ValueError("diversity 'farthest_point' needs descriptors; record them, or choose 'top' or 'random'")
+    if structure is None and settings.diversity == 'rmsd' and n_frames:
+        raise ValueError("diversity 'rmsd' needs the structures")
 
     reasons = _reasons(deviation, max_force, features, unphysical, settings)
     verdicts = classify(deviation, levels)
@@ -158,16 +205,27 @@ def select_frames(
     candidates = candidates[np.argsort(-deviation[candidates], kind='stable')]
     physical = verdicts != Verdict.UNPHYSICAL.code
     scaled, scaled_training = _scaled(features, training_descriptors, physical, candidates)
-    if scaled is not None and settings.duplicate_tolerance is not None:
+    duplicate = np.zeros(len(candidates), dtype=bool)
+    if settings.diversity == 'rmsd' and structure is not None:
+        molecules = [structure(int(index)) for index in candidates]
+        duplicate = alike_molecules(molecules, settings.min_rmsd, settings.exclude_hydrogen)
+    elif scaled is not None and settings.duplicate_tolerance is not None:
         duplicate = deduplicate(scaled, scaled_training, settings.duplicate_tolerance)
-        verdicts[candidates[duplicate]] = Verdict.DUPLICATE.code
-        candidates, scaled = candidates[~duplicate], scaled[~duplicate]
+    verdicts[candidates[duplicate]] = Verdict.DUPLICATE.code
+    candidates, scaled = candidates[~duplicate], None if scaled is None else scaled[~duplicate]
 
     accurate = np.flatnonzero(verdicts == Verdict.ACCURATE.code)
     audit = np.random.default_rng(stream(settings.seed, 'audit')).permutation(accurate)[: settings.n_audit]
-    groups = np.zeros(n_frames, dtype=int) if trajectory is None else np.asarray(trajectory, dtype=int)
     budget = settings.max_labels - len(audit)
-    selected = candidates[_take(settings, budget, scaled, scaled_training, groups[candidates])]
+    kinds = [_numbers(values, n_frames)[candidates] for values in (trajectory, system, composition)]
+    quotas = _quotas(settings, kinds, budget)
+    if settings.diversity == 'farthest_point' and scaled is not None:
+        taken = farthest_point_order(scaled, scaled_training, budget, groups=np.transpose(kinds), per_group=quotas)[0]
+    else:
+        heat = np.zeros(n_frames) if temperature is None else np.asarray(temperature, dtype=float)
+        order = _order(settings, deviation[candidates], heat[candidates], kinds[0])
+        taken = Quotas(np.transpose(kinds), quotas).take_in_order(order, budget)
+    selected = candidates[taken]
 
     verdicts[candidates] = Verdict.OVER_BUDGET.code
     verdicts[selected] = Verdict.SELECTED.code
@@ -208,21 +266,24 @@ def _scaled(
     return new[position[candidates]], old
 
 
-def _take(
-    settings: SelectionSettings, budget: int, scaled: Floats | None, training: Floats | None, groups: Indices
-) -> Indices:
-    """Positions of the candidates to label, in order, out of all candidates sorted by falling deviation."""
-    quota = settings.max_per_trajectory
-    if settings.diversity == 'farthest_point' and scaled is not None:
-        return farthest_point_order(scaled, training, budget, groups=groups, per_group=quota)[0]
-    order = np.arange(len(groups))
+def _numbers(values: ArrayLike | None, n_frames: int) -> Indices:
+    return np.zeros(n_frames, dtype=int) if values is None else np.asarray(values, dtype=int)
+
+
+def _quotas(settings: SelectionSettings, kinds: Sequence[Indices], budget: int) -> list[int | None]:
+    """Most candidates of one trajectory, of one system and of one composition."""
+    shares = (settings.max_per_trajectory, settings.max_per_system, settings.max_per_composition)
+    return [
+        fair_share(groups, budget) if share == 'fair' else share for groups, share in zip(kinds, shares, strict=True)
+    ]
+
+
+def _order(settings: SelectionSettings, deviation: Floats, temperature: Floats, trajectory: Indices) -> Indices:
+    """Order of candidates that are sorted by falling deviation."""
+    rng = np.random.default_rng(stream(settings.seed, 'candidates'))
     if settings.diversity == 'random':
-        order = np.random.default_rng(stream(settings.seed, 'candidates')).permutation(order)
-    if quota is not None:
-        taken: Counter[int] = Counter()
-        within = []
-        for position in order.tolist():
-            taken[int(groups[position])] += 1
-            within.append(taken[int(groups[position])] <= quota)
-        order = order[within]
-    return order[:budget]
+        return rng.permutation(len(deviation))
+    if settings.diversity == 'stratified':
+        values = deviation if settings.strata == 'deviation' else temperature
+        return stratified_order(trajectory if settings.strata == 'trajectory' else strata(values), rng)
+    return np.arange(len(deviation))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.engine import workfunction
 from ase import Atoms
 from ase.build import bulk, graphene, molecule
 
@@ -179,6 +180,13 @@ def test_softer_training() -> None:
     assert functions.soften_training(orm.Dict({}), orm.Int(7))['parameters']['lr'] == 0.005
 
 
+def test_smaller_batches() -> None:
+    parameters = orm.Dict({'batch_size': 5, 'valid_batch_size': 32, 'warm_start': {'batch_size': 8, 'lr': 0.1}})
+    halved = {'batch_size': 2, 'valid_batch_size': 16, 'warm_start': {'batch_size': 4, 'lr': 0.1}}
+    assert functions.halve_batches(parameters).get_dict() == halved
+    assert functions.halve_batches(orm.Dict({'batch_size': 1})).get_dict() == {'batch_size': 1, 'valid_batch_size': 5}
+
+
 def test_reference_energies_come_from_training_and_validation(make_labelled: Make) -> None:
     frames = [
         make_labelled(0, 'H', split='train'),
@@ -260,7 +268,7 @@ class TestSelectFrames:
         ]
         np.testing.assert_array_equal(selection.get_array('trajectory'), [0] * 5 + [1] * 3)
         np.testing.assert_array_equal(selection.get_array('frame'), [0, 1, 2, 3, 4, 0, 1, 2])
-        assert selection.thresholds == {'lower': 0.1, 'upper': 2.0, 'method': 'fixed'}
+        assert selection.thresholds == {'lower': 0.1, 'upper': 2.0, 'method': 'fixed', 'measure': 'max'}
 
     def test_every_chosen_frame_is_a_node_that_leads_back(self, explored: dict[str, Any]) -> None:
         result = select(explored)
@@ -297,6 +305,94 @@ class TestSelectFrames:
         assert thresholds['n_pairs'] == 60
         assert thresholds['factor'] == pytest.approx(2.0, rel=1e-9)
         assert thresholds['lower'] == pytest.approx(0.4, rel=1e-9)
+
+    def test_measure_is_compared_with_the_levels(self, explored: dict[str, Any]) -> None:
+        """The mean of these deviations is half of their maximum."""
+        selection = select(explored, measure='mean', lower=0.18, upper=1.0)['selection']
+        assert [verdict.value for verdict in selection.verdicts][2:5] == ['accurate', 'selected', 'failed']
+        assert selection.thresholds['measure'] == 'mean'
+        np.testing.assert_array_equal(selection.measure, selection.get_array('max_force_deviation') / 2)
+        for name, deviation in explored['deviations'].items():
+            assert deviation.get_array('mean_force_deviation').max() > 0.18, name
+        with pytest.raises(ValueError, match="'percentile' needs the array"):
+            select(explored, measure='percentile')
+
+    def test_moving_average_goes_on_with_the_history(self, explored: dict[str, Any]) -> None:
+        """Two walkers, in the order of time: 0.01, 0.05, 0.02, 0.5, 0.3, 0.6, 0.4, 5.0."""
+        rule = {'lower': None, 'upper': None, 'levels': {'moving_average': {'n': 10}}}
+        first = select(explored, **rule)['selection'].thresholds
+        assert first['recent'] == [0.01, 0.05, 0.02, 0.5, 0.3, 0.6, 0.4, 5.0]
+        history = orm.Dict({'rows': [{'thresholds': first, 'n_labels': 20}]})
+        second = select(explored, history=history, **rule)['selection'].thresholds
+        assert second['recent'] == [0.4, 5.0, *first['recent']]
+        assert second['lower'] == pytest.approx(np.mean(second['recent']))
+        assert (second['method'], second['measure']) == ('moving_average', 'max')
+
+    def test_labels_just_received_change_the_level(self, explored: dict[str, Any]) -> None:
+        deviation = np.linspace(0.1, 1.0, 30)
+        held_out = deviation_of(list(deviation), max_force_error=2 * deviation)
+        harder = deviation_of(list(deviation), seed=1, max_force_error=8 * deviation)
+        rule = {'lower': None, 'tolerance': 0.8}
+        alone = select(explored, validation=held_out, **rule)['selection'].thresholds
+        with_new = select(explored, validation=held_out, new_labels=harder, **rule)['selection'].thresholds
+        assert (alone['lower'], with_new['lower']) == (pytest.approx(0.4), pytest.approx(0.1))
+
+    def test_error_fit_sees_training_frames_too(self, explored: dict[str, Any]) -> None:
+        pairs = {
+            name: deviation_of([0.1, 0.2], seed=seed, max_force_error=np.array([0.2, error]))
+            for seed, (name, error) in enumerate({'train': 0.4, 'validation': 0.8}.items())
+        }
+        rule = {'lower': None, 'tolerance': 1.0, 'levels': {'error_fit': {}}}
+        thresholds = select(explored, **pairs, **rule)['selection'].thresholds
+        assert thresholds['lower'] == pytest.approx((2 * 0.02 + 0.08 + 0.16) / (2 * 0.04 + 0.16 + 0.64))
+
+    def test_two_systems_get_their_shares(self) -> None:
+        """Methane, explored by two walkers, is farther off than water."""
+        methanes = [molecule('CH4') for _ in range(4)]
+        for index, frame in enumerate(methanes):
+            frame.rattle(0.02, seed=index)
+        explored = {
+            'trajectories': {
+                'walker_00': trajectory_of(methanes),
+                'walker_01': trajectory_of(waters(4)),
+                'walker_02': trajectory_of(methanes),
+            },
+            'deviations': {
+                'walker_00': deviation_of([0.6, 0.7, 0.8, 0.9]),
+                'walker_01': deviation_of([0.2, 0.3, 0.4, 0.5], seed=1),
+                'walker_02': deviation_of([0.65, 0.75, 0.85, 0.95], seed=2),
+            },
+        }
+
+        def chosen(**changes: Any) -> list[str]:
+            result = select(explored, diversity='top', max_labels=6, **changes)
+            return [frame.get_formula() for _, frame in sorted(result['frames'].items())]
+
+        assert set(chosen()) == {'CH4'}
+        for key in ('max_per_system', 'max_per_composition'):
+            assert sorted(chosen(**{key: 'fair'})) == ['CH4'] * 3 + ['H2O'] * 3
+            assert sorted(chosen(**{key: 1})) == ['CH4', 'H2O']
+
+    def test_supercells_are_one_composition_and_two_systems(self) -> None:
+        cell = bulk('NaCl', 'rocksalt', a=5.6)
+        explored = {
+            'trajectories': {
+                'walker_00': trajectory_of([cell] * 3),
+                'walker_01': trajectory_of([cell * (2, 1, 1)] * 3),
+            },
+            'deviations': {
+                name: deviation_of([0.5] * 3, seed=seed) for seed, name in enumerate(('walker_00', 'walker_01'))
+            },
+        }
+        assert len(select(explored, max_per_system=1)['frames']) == 2
+        assert len(select(explored, max_per_composition=1)['frames']) == 1
+
+    def test_molecules_that_differ(self, explored: dict[str, Any]) -> None:
+        """Water without its hydrogen atoms is a single atom: all are alike, and the most uncertain one is kept."""
+        result = select(explored, diversity='rmsd')
+        assert result['selection'].counts['duplicate'] == 2
+        assert [frame.origin['max_force_deviation'] for frame in result['frames'].values()] == [0.5]
+        assert len(select(explored, diversity='rmsd', exclude_hydrogen=False, min_rmsd=1e-3)['frames']) == 3
 
     def test_equal_seeds_give_equal_choices(self, explored: dict[str, Any]) -> None:
         def hash_of(seed: int, **changes: Any) -> str:
@@ -385,7 +481,9 @@ class TestHistory:
         assert row['new_label_force_rmse'] == pytest.approx(((0.04 + 2 * 0.16) / 3) ** 0.5)
         assert row['new_label_energy_mae'] == pytest.approx(0.02)
         assert (row['n_audited'], row['n_audit_wrong']) == (1, 1)
-        assert row['core_s'] == {'train': 7.0}
+        assert row['core_s'] == {'train': 7.0, 'evaluate': 1.0}
+        assert row['core_hours'] == pytest.approx(8.0 / 3600)
+        assert (row['validation_force_mae'], row['test_force_mae'], row['n_learned']) == (0.2, None, 24)
         assert row['stops'] == {'too_close': 1}
         assert row['deviation_quantiles']['0.50'] == pytest.approx(0.5)
 
@@ -397,6 +495,42 @@ class TestHistory:
         assert [row['iteration'] for row in second['rows']] == [1, 2]
         assert second['rows'][0] == first['rows'][0]
         assert second['stop_reason'] == 'max_iterations'
+        assert second['stop_sentence'].startswith(
+            '2 of the 2 iterations allowed are done; not met: 60 % of the explored frames'
+        )
+
+    def test_time_counts_from_the_start_of_the_run_and_stands_in_no_row(self) -> None:
+        @workfunction
+        def run(stop: orm.Dict, selection: SelectionData, errors: orm.Dict) -> Any:
+            return functions.record_iteration(stop, selection, errors)
+
+        stop = {'max_hours': 1e-9}
+        late = run(orm.Dict(stop), self.selection(5, 5), orm.Dict(self.ERRORS))['history']
+        assert late['stop_reason'] == 'max_hours'
+        alone = self.record(self.selection(5, 5), stop)
+        assert alone['stop_reason'] is None
+        assert alone['rows'] == late['rows']
+
+    def test_audits_count_only_against_a_tolerance(self) -> None:
+        new = deviation_of(
+            [0.2, 0.4],
+            **{name: np.ones(2) for name in ('audit', 'force_mae', 'force_mse', 'energy_error_per_atom', 'n_atoms')},
+            max_force_error=np.array([0.1, 0.5]),
+        )
+        selection = self.selection(8, 2)
+        assert self.record(selection, {}, new_labels=new)['rows'][0]['n_audited'] == 2
+        selection = self.selection(8, 2)
+        selection.base.attributes.set('thresholds', {'lower': 0.1, 'upper': None})
+        row = self.record(selection, {}, new_labels=new)['rows'][0]
+        assert (row['n_audited'], row['n_audit_wrong']) == (0, 0)
+
+    def test_properties_are_compared_with_those_before(self) -> None:
+        stop = {'accurate_fraction': None, 'properties': {'volume': 0.05}, 'rounds': 1}
+        first = self.record(self.selection(5, 5), stop, properties=orm.Dict({'salt': {'volume': 20.0}}))
+        assert (first['stop_reason'], first['rows'][0]['properties']) == (None, {'salt': {'volume': 20.0}})
+        second = self.record(self.selection(5, 5), stop, history=first, properties=orm.Dict({'salt': {'volume': 20.5}}))
+        assert second['stop_reason'] == 'converged'
+        assert 'volume of salt changed by 2.5 % (at most 5 % asked for)' in second['stop_sentence']
 
 
 def test_frame_of_a_trajectory_is_whole() -> None:

@@ -66,15 +66,6 @@ def test_pair_without_deviation_keeps_its_place() -> None:
 def test_perfect_predictions_accept_everything() -> None:
     result = conformal_lower_level(np.zeros(20), np.zeros(20), 0.1)
     assert (result.factor, result.lower) == (0, math.inf)
-    assert result.levels(0.5).lower == 0.5
-
-
-def test_levels_give_way_to_the_upper_one() -> None:
-    result = conformal_lower_level([1.0], [0.5], 1.0)
-    assert result.lower == 2
-    assert (result.levels(5.0).lower, result.levels(5.0).upper) == (2, 5)
-    assert (result.levels(1.0).lower, result.levels(1.0).upper) == (1, 1)
-    assert (result.levels().lower, result.levels().upper) == (2, None)
 
 
 def test_empirical_coverage_counts_finite_pairs() -> None:

@@ -1,5 +1,7 @@
 """Committee deviations against hand-made numbers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,9 @@ def test_frames_of_different_sizes() -> None:
     np.testing.assert_allclose(deviations.max, [3, 10])
     np.testing.assert_allclose(deviations.mean, [2, 10])
     np.testing.assert_allclose(deviations.min, [1, 10])
+    np.testing.assert_allclose(deviations.percentile, [2.9, 10])
+    # The mean forces are as large as the deviations: 1, 2, 3 and 10.
+    np.testing.assert_allclose(deviations.relative, [3 / 3.2, 10 / 10.2])
 
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
@@ -33,7 +38,7 @@ def test_one_bad_force_spoils_its_frame_only(bad: float) -> None:
     forces = np.ones((3, 4, 3))
     forces[1, 0, 2] = bad
     deviations = frame_deviations(forces, [2, 2])
-    for values in (deviations.max, deviations.mean, deviations.min):
+    for values in dataclasses.astuple(deviations):
         np.testing.assert_array_equal(values, [np.nan, 0.0])
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aiida_mlip_al.selection import deduplicate, farthest_point_order, standardise
+from aiida_mlip_al.selection.diversity import strata, stratified_order
 
 
 def test_scaling_makes_features_comparable_and_counts_in_standard_deviations() -> None:
@@ -95,3 +96,26 @@ def test_features_must_agree() -> None:
         deduplicate(np.zeros((3, 2)), np.zeros((3, 4)))
     with pytest.raises(ValueError, match=r'shape \(frames, features\)'):
         farthest_point_order(np.zeros(3))
+
+
+def test_farthest_points_within_two_kinds_of_quota() -> None:
+    points = np.array([[0.0], [1.0], [10.0], [11.0], [30.0]])
+    groups = np.array([[0, 0], [1, 0], [2, 1], [3, 1], [3, 2]])
+    assert farthest_point_order(points, groups=groups, per_group=[None, 1])[0].tolist() == [0, 4, 3]
+    assert farthest_point_order(points, groups=groups, per_group=[1, None])[0].tolist() == [0, 4, 2, 1]
+
+
+def test_strata_are_distinct_values_or_bins_from_the_top() -> None:
+    assert strata([300, 600, 300, np.nan, 900]).tolist() == [2, 1, 2, 10, 0]
+    assert strata(np.arange(20.0), 4).tolist() == [3] * 5 + [2] * 5 + [1] * 5 + [0] * 5
+    skewed = strata([*np.linspace(0, 1, 90), 10.0], 10)
+    assert (skewed[-1], set(skewed[:-1])) == (0, {9})
+
+
+def test_every_stratum_gives_one_frame_in_turn() -> None:
+    groups = np.array([0] * 50 + [1] * 2 + [2] * 5)
+    order = stratified_order(groups, np.random.default_rng(1))
+    assert sorted(order) == list(range(57))
+    assert groups[order].tolist() == [0, 1, 2, 0, 1, 2, 0, 2, 0, 2, 0, 2] + [0] * 45
+    firsts = {int(stratified_order(groups, np.random.default_rng(seed))[0]) for seed in range(20)}
+    assert len(firsts) > 10, 'the choice within a stratum is random'

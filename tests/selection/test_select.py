@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from aiida_mlip_al.selection import Selection, SelectionSettings, TrustLevels, decode, select_frames
 
@@ -243,6 +244,9 @@ def test_lengths_must_agree(name: str) -> None:
         {'diversity': 'best'},
         {'duplicate_tolerance': -0.1},
         {'max_per_trajectory': 0},
+        {'max_per_system': 0},
+        {'strata': 'colour'},
+        {'min_rmsd': 0},
         {'max_force': 0},
         {'seed': -1},
     ],
@@ -250,3 +254,67 @@ def test_lengths_must_agree(name: str) -> None:
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' must"):
         SelectionSettings(**wrong)
+
+
+def test_two_systems_share_the_budget() -> None:
+    """A large system whose deviations are all higher must not take every label."""
+    deviation = [0.9] * 20 + [0.2] * 6
+    system = [1] * 20 + [0] * 6
+
+    def shares(max_labels: int, **settings: object) -> tuple[int, int]:
+        chosen = select_frames(
+            deviation, LEVELS, SelectionSettings(max_labels, 0, 'top', **settings), system=system, composition=system
+        ).chosen  # type: ignore[arg-type]
+        return int((chosen < 20).sum()), int((chosen >= 20).sum())
+
+    assert shares(8) == (8, 0)
+    assert shares(8, max_per_system=3) == (3, 3)
+    assert shares(8, max_per_system='fair') == (4, 4)
+    assert shares(8, max_per_composition='fair') == (4, 4)
+    assert shares(20, max_per_system='fair') == (14, 6), 'what one system leaves goes to the other'
+    assert shares(99, max_per_system='fair') == (20, 6)
+
+
+def test_farthest_points_share_the_budget_too() -> None:
+    rng = np.random.default_rng(2)
+    descriptors = np.concatenate([rng.normal(size=(30, 3)) * 10, 100 + rng.normal(size=(30, 3))])
+    system = [0] * 30 + [1] * 30
+
+    def share(of: str | None) -> int:
+        settings = SelectionSettings(10, 0, max_per_system=of)  # type: ignore[arg-type]
+        chosen = select_frames([0.5] * 60, LEVELS, settings, descriptors=descriptors, system=system).chosen
+        return int((chosen < 30).sum())
+
+    assert share(None) > 7
+    assert share('fair') == 5
+
+
+def test_stratified_choice_is_flat_over_what_is_asked_for() -> None:
+    deviation = np.concatenate([np.linspace(0.11, 0.2, 90), [0.95, 0.9]])
+    temperature = [300.0] * 60 + [600.0] * 32
+    trajectory = [0] * 10 + [1] * 82
+
+    def chosen(strata: str) -> np.ndarray:
+        settings = SelectionSettings(8, 0, 'stratified', strata=strata)  # type: ignore[arg-type]
+        return select_frames(deviation, LEVELS, settings, temperature=temperature, trajectory=trajectory).chosen
+
+    assert {90, 91} <= set(chosen('deviation').tolist())
+    assert np.sum(chosen('temperature') < 60) == 4
+    assert np.sum(chosen('trajectory') < 10) == 4
+
+
+def test_rmsd_takes_the_most_uncertain_of_like_molecules() -> None:
+    lengths = [1.0, 1.3, 1.02, 1.6, 1.31]
+    settings = SelectionSettings(2, 0, 'rmsd', min_rmsd=0.05)
+    asked: list[int] = []
+
+    def structure(index: int) -> Atoms:
+        asked.append(index)
+        return Atoms('N2', [[0, 0, 0], [lengths[index], 0, 0]])
+
+    selection = select_frames([0.3, 0.5, 0.4, 0.2, 0.05], LEVELS, settings, structure=structure)
+    assert verdicts(selection) == ['duplicate', 'selected', 'selected', 'over_budget', 'accurate']
+    assert selection.chosen.tolist() == [1, 2]
+    assert sorted(asked) == [0, 1, 2, 3], 'only candidates are built'
+    with pytest.raises(ValueError, match="'rmsd' needs the structures"):
+        select_frames([0.3], LEVELS, settings)
