@@ -12,6 +12,12 @@ from aiida_mlip_al.data import DatasetData, DeviationData, ModelData
 from aiida_mlip_al.data.extxyz import SPLITS
 
 from .base import RunnerCalculation, copy_models, device_of, model_files, validate_committee
+from .uncertainty import add_uncertainty, uncertainty_files, uncertainty_problem, uncertainty_settings
+
+
+def validate_inputs(inputs: Any, _: Any = None) -> str | None:
+    """Refuse an uncertainty that does not go with the committee."""
+    return uncertainty_problem(inputs.get('committee', {}), inputs.get('uncertainty'))
 
 
 class EvaluateCalculation(RunnerCalculation):
@@ -33,6 +39,8 @@ class EvaluateCalculation(RunnerCalculation):
             help='`dtype` (float64), `batch_size` (16), `splits`: which of train, validation and test to evaluate (all), '
             '`descriptors`: whether those of the frames are wanted (false).',
         )
+        add_uncertainty(spec)
+        spec.inputs.validator = validate_inputs
         for name, what in (('deviations', DeviationData), ('parity', orm.ArrayData)):
             spec.output_namespace(name, valid_type=what, dynamic=True, help='One for each split.')
         spec.exit_code(
@@ -44,11 +52,10 @@ class EvaluateCalculation(RunnerCalculation):
         spec.output('errors', valid_type=orm.Dict, help='Mean errors by split, by member and by temperature.')
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
-        """Copy the shards and the models."""
+        """Copy the shards, the models and their uncertainty."""
         datasets = self.inputs.datasets
-        return copy_models(self.inputs.committee) + [
-            (datasets[name].uuid, datasets[name].filename, f'{name}.xyz') for name in sorted(datasets)
-        ]
+        shards = [(datasets[name].uuid, datasets[name].filename, f'{name}.xyz') for name in sorted(datasets)]
+        return copy_models(self.inputs.committee) + uncertainty_files(self.inputs) + shards
 
     def job_settings(self) -> dict[str, Any]:
         """Return the models, the shards and the passes."""
@@ -61,6 +68,7 @@ class EvaluateCalculation(RunnerCalculation):
             'datasets': {name: f'{name}.xyz' for name in sorted(self.inputs.datasets)},
             'splits': settings.get('splits', list(SPLITS)),
             'descriptors': sorted(self.inputs.datasets) if settings.get('descriptors', False) else [],
+            **uncertainty_settings(self.inputs),
         }
 
     def retrieved_files(self) -> list[Any]:

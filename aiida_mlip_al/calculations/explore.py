@@ -12,13 +12,16 @@ from aiida_mlip_al.data import DeviationData, ModelData
 
 from .base import copy_models, device_of, model_files, validate_committee
 from .md import DynamicsCalculation, validate_walkers
+from .uncertainty import add_uncertainty, uncertainty_files, uncertainty_problem, uncertainty_settings
 
 BIAS = 'plumed.dat'
 
 
 def validate_inputs(inputs: Any, context: Any = None) -> str | None:
-    """Refuse walkers without a structure, and distance limits on atoms that a structure does not have."""
-    complaint = validate_walkers(inputs, context)
+    """Refuse walkers without a structure, limits on atoms that a structure does not have, and a stranger's uncertainty."""
+    complaint = validate_walkers(inputs, context) or uncertainty_problem(
+        inputs.get('committee', {}), inputs.get('uncertainty')
+    )
     if complaint or 'dynamics' not in inputs or 'structures' not in inputs:
         return complaint
     for limit in inputs['dynamics'].get_dict().get('distance_limits', []):
@@ -46,7 +49,8 @@ class ExploreCalculation(DynamicsCalculation):
         spec.input(
             'check',
             valid_type=orm.Dict,
-            help='`check_interval` (steps), `upper` (eV/Å; a walker beyond it stops; null: never), `dtype`.',
+            help='`check_interval` (steps), `upper` (eV/Å; a walker beyond it stops; null: never), `dtype`; `uncertainty_bias` '
+            '(`ratio`, `memory` in steps, `max_force` in eV/Å), which moves the walkers as `bias` does.',
         )
         spec.input(
             'bias',
@@ -55,12 +59,13 @@ class ExploreCalculation(DynamicsCalculation):
             help='Input of PLUMED, which moves the walkers beside the first model: `bias_energy` in the deviations is its '
             'energy (eV); recorded energies and forces are without it.',
         )
+        add_uncertainty(spec)
         spec.inputs.validator = validate_inputs
         spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
-        """Add the models and the bias."""
-        files = super().job_files(folder) + copy_models(self.inputs.committee)
+        """Add the models, their uncertainty and the bias."""
+        files = super().job_files(folder) + copy_models(self.inputs.committee) + uncertainty_files(self.inputs)
         if 'bias' in self.inputs:
             files.append((self.inputs.bias.uuid, self.inputs.bias.filename, BIAS))
         return files
@@ -76,6 +81,8 @@ class ExploreCalculation(DynamicsCalculation):
             'check_interval': check.get('check_interval', 10),
             'levels': {'upper': check.get('upper')},
             'descriptors': True,
+            **uncertainty_settings(self.inputs),
+            **{key: check[key] for key in ('uncertainty_bias',) if key in check},
         }
         return {**settings, 'bias': BIAS} if 'bias' in self.inputs else settings
 

@@ -51,6 +51,12 @@ class RunnerParser(Parser):
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
+    def read_array(self, name: str, array: str) -> np.ndarray | None:
+        """Return an array that was written beside a prediction that can be read, or None if there is no such array."""
+        content = self.retrieved.base.repository.get_object_content(f'evaluation_{name}.npz', mode='rb')
+        with np.load(io.BytesIO(content)) as arrays:
+            return arrays[array] if array in arrays else None
+
     def failure(self, status: dict[str, Any]) -> ExitCode | None:
         """Return why the job did not come to its end, or None if it did.
 

@@ -63,6 +63,8 @@ def deviation_on(trajectory: orm.TrajectoryData, prediction: Prediction) -> Devi
         'max_force_deviation': forces.max,
         'mean_force_deviation': forces.mean,
         'min_force_deviation': forces.min,
+        'percentile_force_deviation': forces.percentile,
+        'relative_force_deviation': forces.relative,
         'energy_deviation_per_atom': energy_deviation_per_atom(prediction.energies, n_atoms),
     }
     for name, source in CONDITIONS.items():

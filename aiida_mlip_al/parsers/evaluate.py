@@ -38,10 +38,13 @@ class EvaluateParser(RunnerParser):
                 return self.exit_codes.ERROR_NO_RESULTS.format(
                     message=f'{name} has {len(frames)} frames, but {len(prediction)} were evaluated.'
                 )
+            distances = self.read_array(name, 'mahalanobis')
             for split in wanted:
                 rows = [row for row, frame in enumerate(frames) if frame.info['split'] == split]
                 if rows:
                     comparison = compare([frames[row] for row in rows], prediction.take(rows))
+                    if distances is not None:
+                        comparison.arrays['mahalanobis'] = distances[rows]
                     comparisons.setdefault(split, []).append(comparison)
 
         errors: dict[str, Any] = {'wall_s': status.get('wall_s', 0.0), 'core_s': status.get('cpu_s', 0.0)}

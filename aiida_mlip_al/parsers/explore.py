@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aiida_mlip_al.data import DeviationData
+from aiida_mlip_al.selection.measure import MEASURED
 
 from .md import MdParser, Walker
 
@@ -28,8 +29,9 @@ def deviation_of(walker: Walker) -> DeviationData:
     arrays['target_temperature_K'] = np.array(
         [record.get('target_temperature_K') or np.nan for record in walker.records], dtype=float
     )
-    if 'bias_energy' in walker.records[0]:
-        arrays['bias_energy'] = np.array([record['bias_energy'] for record in walker.records], dtype=float)
+    for name in ('bias_energy', *MEASURED):
+        if name in walker.records[0]:
+            arrays[name] = np.array([record[name] for record in walker.records], dtype=float)
     if walker.records[0].get('descriptor') is not None:
         arrays['descriptors'] = np.array([record['descriptor'] for record in walker.records], dtype=np.float32)
     reason = walker.end['end'] if walker.end else 'killed'

@@ -19,6 +19,8 @@ _DTYPES = {'float32': torch.float32, 'float64': torch.float64}
 _NO_CELL = np.eye(3)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGEST_INT = 2**31 - 1
+PERCENTILE = 95.0
+RELATIVE_LEVEL = 0.2  # eV/Å
 
 
 @dataclass
@@ -27,7 +29,8 @@ class Prediction:
 
     energies (K, B); forces (K, N, 3); stresses (K, B, 6), NaN where a structure is not periodic in three directions,
     or None if not asked for; descriptors (B, D), of model 0, or None if not asked for; offsets (B + 1): the atoms of
-    structure b are offsets[b]:offsets[b + 1]. All float64.
+    structure b are offsets[b]:offsets[b + 1]; mahalanobis (B,), of one model with an uncertainty: how far the features of
+    an atom are from the training data, the largest over the atoms, dimensionless. All float64.
     """
 
     energies: np.ndarray
@@ -35,6 +38,7 @@ class Prediction:
     stresses: np.ndarray | None
     descriptors: np.ndarray | None
     offsets: np.ndarray
+    mahalanobis: np.ndarray | None = None
 
     def forces_of(self, structure: int) -> np.ndarray:
         """Return the forces (K, n, 3) on one structure of the batch.
@@ -46,11 +50,13 @@ class Prediction:
 
 @dataclass
 class Deviation:
-    """How much the members disagree on one structure: eV/Å, and eV/atom for the energy."""
+    """How much the members disagree on one structure: eV/Å, eV/atom for the energy, a ratio for the relative one."""
 
     max_force: float
     mean_force: float
     min_force: float
+    percentile_force: float
+    relative_force: float
     energy_per_atom: float
 
 
@@ -58,15 +64,23 @@ def deviation(energies: np.ndarray, forces: np.ndarray) -> Deviation:
     """Return the committee's deviation on one structure.
 
     Atom i has eps_i = sqrt(<|F_i^k - <F_i>|^2>), the mean over members k (DeePMD's model deviation; Zhang et al.,
-    Phys. Rev. Mater. 3, 023804 (2019)): a vector norm and the population variance.
+    Phys. Rev. Mater. 3, 023804 (2019)): a vector norm and the population variance. The percentile is the 95th of eps_i; the
+    relative deviation is the largest eps_i / (|<F_i>| + 0.2 eV/Å), with the level of MACE's own script of active learning.
 
     :param energies: (K,) in eV.
     :param forces: (K, n, 3) in eV/Å.
     """
-    difference = forces - forces.mean(axis=0)
+    mean = forces.mean(axis=0)
+    difference = forces - mean
     per_atom = np.sqrt(np.einsum('kij,kij->i', difference, difference) / len(forces))
-    energy = float(energies.std()) / forces.shape[1]
-    return Deviation(float(per_atom.max()), float(per_atom.mean()), float(per_atom.min()), energy)
+    return Deviation(
+        max_force=float(per_atom.max()),
+        mean_force=float(per_atom.mean()),
+        min_force=float(per_atom.min()),
+        percentile_force=float(np.percentile(per_atom, PERCENTILE)),
+        relative_force=float((per_atom / (np.linalg.norm(mean, axis=1) + RELATIVE_LEVEL)).max()),
+        energy_per_atom=float(energies.std()) / forces.shape[1],
+    )
 
 
 class Committee:
@@ -155,9 +169,9 @@ class Committee:
         for row, member in enumerate(members):
             output = self._forward(member, graph, stress and bool(periodic.any()))
             energies[row] = self._total_energies(member, output, species, offsets)
-            forces[row] = _numpy(output['forces'])
+            forces[row] = to_numpy(output['forces'])
             if stresses is not None and periodic.any():
-                full = _numpy(output['stress'])[periodic]
+                full = to_numpy(output['stress'])[periodic]
                 stresses[row, periodic] = full[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
             if descriptors and member == 0:
                 described = self._descriptors(output, species, offsets)
@@ -176,12 +190,12 @@ class Committee:
         self, member: int, output: dict[str, Any], species: np.ndarray, offsets: np.ndarray
     ) -> np.ndarray:
         if 'interaction_energy' not in output:
-            return _numpy(output['energy'])
+            return to_numpy(output['energy'])
         isolated = np.add.reduceat(self._atomic_energies[member][species], offsets[:-1])
-        return isolated + _numpy(output['interaction_energy'])
+        return isolated + to_numpy(output['interaction_energy'])
 
     def _descriptors(self, output: dict[str, Any], species: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        features = _numpy(output['node_feats'][:, self._invariants])
+        features = to_numpy(output['node_feats'][:, self._invariants])
         return _per_element_means(features, species, offsets, len(self.elements))
 
     def _graph(self, structures: Sequence[Atoms]) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
@@ -302,5 +316,9 @@ def _per_element_means(features: np.ndarray, species: np.ndarray, offsets: np.nd
     return (sums / np.maximum(counts, 1)[:, None]).reshape(n_structures, -1)
 
 
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """Return a tensor as a float64 array in the main memory.
+
+    :param tensor: on any device.
+    """
     return tensor.detach().to(device='cpu', dtype=torch.float64).numpy()

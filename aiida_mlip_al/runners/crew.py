@@ -31,11 +31,13 @@ class Answer:
 
 @dataclass
 class Opinion:
-    """All K members on one structure: energies (K,), forces (K, n, 3); the lead's descriptor (D,)."""
+    """All K members on one structure: energies (K,), forces (K, n, 3); the lead's descriptor (D,); how far the structure is
+    from the training data, of one model with an uncertainty."""
 
     energies: np.ndarray
     forces: np.ndarray
     descriptor: np.ndarray | None
+    mahalanobis: float | None = None
 
 
 @dataclass
@@ -97,7 +99,7 @@ class Member:
         forces = np.concatenate([lead.forces[None], others.forces])
         if not (np.isfinite(forces).all() and np.isfinite(energies).all()):
             raise NonFiniteError('a force or energy of a committee member is not finite.')
-        return Opinion(energies, forces, lead.descriptor)
+        return Opinion(energies, forces, lead.descriptor, others.mahalanobis)
 
     def resign(self) -> None:
         """Tell the crew that this walker asks no more."""
@@ -200,5 +202,6 @@ class Crew:
         structures = [request.atoms for request in requests if request.atoms is not None]
         prediction = self._committee.predict(structures, range(1, len(self._committee)))
         for index, request in enumerate(requests):
-            opinion = Opinion(prediction.energies[:, index], prediction.forces_of(index), None)
+            distance = None if prediction.mahalanobis is None else float(prediction.mahalanobis[index])
+            opinion = Opinion(prediction.energies[:, index], prediction.forces_of(index), None, distance)
             self._members[request.number].answers.put(opinion)

@@ -1,6 +1,7 @@
 """Evaluate a committee of MACE models on datasets.
 
-In: evaluate.json, model files, extended XYZ files. Out: evaluation_<name>.npz for each dataset, evaluate.status.json.
+In: evaluate.json, model files, or one and its uncertainty, extended XYZ files. Out: evaluation_<name>.npz for each dataset,
+evaluate.status.json.
 """
 
 from __future__ import annotations
@@ -14,18 +15,29 @@ import torch
 from ase import Atoms
 from committee import Committee, Prediction
 from frames import read_structures
+from virtual_committee import open_committee
 
-_DEFAULTS = {'dtype': 'float32', 'device': 'cpu', 'batch_size': 16, 'descriptors': [], 'splits': None, 'head': None}
+_DEFAULTS: dict[str, Any] = {
+    'dtype': 'float32',
+    'device': 'cpu',
+    'batch_size': 16,
+    'descriptors': [],
+    'splits': None,
+    'head': None,
+    'uncertainty': None,
+}
 
 
 def evaluate(config: runner.Config, status: dict[str, Any]) -> None:
     """Write every member's energies, forces and stresses on every dataset.
 
     `evaluation_<name>.npz`: n_atoms (N,), energies (K, N), forces (K, all atoms, 3), stresses (K, N, 6) with NaN where
-    a frame is not periodic in three directions, and descriptors (N, D) where asked for.
+    a frame is not periodic in three directions, descriptors (N, D) where asked for, and mahalanobis (N,) of one model with
+    an uncertainty.
 
     :param config: `models`, `datasets` {name: file}, `dtype`, `device`, `batch_size`, `descriptors` (names), `splits`
-        (of the frames to evaluate, by their info `split`; null: all), `head`.
+        (of the frames to evaluate, by their info `split`; null: all), `head`, `uncertainty` (of the only model; null: the
+        models are the members).
     :param status: receives `n_frames` of every dataset that is done, and versions.
     """
     unknown = set(config) - set(_DEFAULTS) - {'models', 'datasets'}
@@ -43,7 +55,9 @@ def evaluate(config: runner.Config, status: dict[str, Any]) -> None:
     strangers = set(settings['descriptors']) - set(settings['datasets'])
     if strangers:
         raise ValueError(f'descriptors names {", ".join(sorted(strangers))}, which is not among the datasets.')
-    committee = Committee(settings.get('models', []), settings['dtype'], settings['device'], settings['head'])
+    committee = open_committee(
+        settings.get('models', []), settings['uncertainty'], settings['dtype'], settings['device'], settings['head']
+    )
     status['versions'].update(runner.versions('torch', 'mace'))
     status['n_frames'] = {}
     for name, frames in datasets.items():
@@ -75,6 +89,9 @@ def evaluate_frames(
     }
     if descriptors:
         arrays['descriptors'] = np.concatenate([part.descriptors for part in parts if part.descriptors is not None])
+    distances = [part.mahalanobis for part in parts if part.mahalanobis is not None]
+    if distances:
+        arrays['mahalanobis'] = np.concatenate(distances)
     return arrays
 
 

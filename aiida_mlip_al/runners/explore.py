@@ -1,21 +1,25 @@
 """Explore by molecular dynamics with a committee of MACE models; all walkers advance together.
 
-In: explore.json, structures.extxyz, model files. Out: walker_00.xyz, walker_00.jsonl, …, explore.status.json.
+In: explore.json, structures.extxyz, model files, or one and its uncertainty. Out: walker_00.xyz, walker_00.jsonl, …,
+explore.status.json.
 With a bias also in: the input of PLUMED. Out: its files with the walkers' names in theirs, as in COLVAR.walker_00.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import status as runner
 from ase import Atoms
 from bias import Biased, Plumed
 from checks import check_pairs
-from committee import Committee, deviation
-from crew import Crew, Member
+from committee import deviation
+from crew import Crew, Member, Opinion
 from dynamics import Settings, ramp
 from frames import read_structures
+from uncertainty_bias import UncertaintyBias
+from virtual_committee import open_committee
 from walker import Observation, Walker, read_walkers, run_walker, walker_name
 
 _DEFAULTS: dict[str, Any] = {
@@ -26,6 +30,8 @@ _DEFAULTS: dict[str, Any] = {
     'levels': {},
     'descriptors': True,
     'bias': None,
+    'uncertainty': None,
+    'uncertainty_bias': None,
 }
 
 
@@ -33,7 +39,8 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
     """Run every walker of explore.json.
 
     :param config: `models`, `dtype`, `device`, `head`, `dynamics`, `walkers`, `check_interval`, `levels` {upper in eV/Å
-        or null}, `descriptors`, `bias` (an input file of PLUMED).
+        or null}, `descriptors`, `bias` (an input file of PLUMED), `uncertainty` (of the only model; null: models are members),
+        `uncertainty_bias` {ratio, memory in steps, max_force in eV/Å}.
     :param status: receives versions.
     """
     unknown = set(config) - set(_DEFAULTS) - {'models', 'dynamics', 'walkers'}
@@ -49,8 +56,13 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
     for walker in walkers:
         check_pairs(settings.distance_limits, structures[walker.structure])
     biases = [_bias(options['bias'], number, walker, structures, settings) for number, walker in enumerate(walkers)]
-    committee = Committee(config.get('models', []), options['dtype'], options['device'], options['head'])
+    committee = open_committee(
+        config.get('models', []), options['uncertainty'], options['dtype'], options['device'], options['head']
+    )
     committee.check_elements([structures[walker.structure] for walker in walkers])
+    uncertainty_bias = options['uncertainty_bias']
+    if uncertainty_bias is not None:
+        _check_uncertainty_bias(settings, len(committee), options['bias'])
     status['versions'].update(runner.versions('torch', 'mace'))
     status['n_walkers'] = len(walkers)
     upper = options['levels'].get('upper')
@@ -61,8 +73,12 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
         atoms = structures[walker.structure].copy()
         atoms.calc = member
         bias = biases[member.number]
+        ask = member.ask_committee
+        if uncertainty_bias is not None:
+            bias = UncertaintyBias(ask, **uncertainty_bias)
+            ask = bias.ask
         biased = None if bias is None else Biased(member, bias, stress)
-        run_walker(member.number, walker, atoms, settings, lambda moved: _observe(moved, member, upper), biased)
+        run_walker(member.number, walker, atoms, settings, lambda moved: _observe(moved, ask, upper), biased)
 
     Crew(committee, len(walkers), stress, options['descriptors']).run(work)
 
@@ -82,15 +98,28 @@ def _bias(file: str | None, number: int, walker: Walker, structures: list[Atoms]
     )
 
 
-def _observe(atoms: Atoms, member: Member, upper: float | None) -> Observation:
-    opinion = member.ask_committee(atoms)
+def _check_uncertainty_bias(settings: Settings, n_members: int, plumed: str | None) -> None:
+    if n_members < 2:
+        raise ValueError('uncertainty_bias needs two models or more, or one with its uncertainty.')
+    if settings.ensemble == 'npt':
+        raise ValueError('uncertainty_bias has no stress: choose the ensemble nvt or nve.')
+    if plumed is not None:
+        raise ValueError('give bias or uncertainty_bias, not both.')
+
+
+def _observe(atoms: Atoms, ask: Callable[[Atoms], Opinion], upper: float | None) -> Observation:
+    opinion = ask(atoms)
     found = deviation(opinion.energies, opinion.forces)
     columns: dict[str, Any] = {
         'max_force_deviation': found.max_force,
         'mean_force_deviation': found.mean_force,
         'min_force_deviation': found.min_force,
+        'percentile_force_deviation': found.percentile_force,
+        'relative_force_deviation': found.relative_force,
         'energy_deviation_per_atom': found.energy_per_atom,
     }
+    if opinion.mahalanobis is not None:
+        columns['mahalanobis'] = opinion.mahalanobis
     if opinion.descriptor is not None:
         columns['descriptor'] = [float(f'{value:.7g}') for value in opinion.descriptor]
     stop = None

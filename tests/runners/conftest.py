@@ -23,7 +23,15 @@ ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / 'aiida_mlip_al' / 'runners'
 TESTS = ROOT / 'tests'
 sys.path.insert(0, str(RUNNERS))
-TASKS = {'label': 'label', 'md': 'simulate', 'relax': 'relax', 'explore': 'explore', 'evaluate': 'evaluate'}
+TASKS = {
+    'label': 'label',
+    'md': 'simulate',
+    'relax': 'relax',
+    'explore': 'explore',
+    'evaluate': 'evaluate',
+    'properties': 'properties',
+    'uncertainty': 'learn',
+}
 
 
 class Job:

@@ -58,6 +58,9 @@ def test_every_frame_against_mace_calculator(job, committee_files, ethanol: Atom
         assert line['max_force_deviation'] == pytest.approx(per_atom.max(), abs=1e-6)
         assert line['mean_force_deviation'] == pytest.approx(per_atom.mean(), abs=1e-6)
         assert line['min_force_deviation'] == pytest.approx(per_atom.min(), abs=1e-6)
+        assert line['percentile_force_deviation'] == pytest.approx(np.percentile(per_atom, 95), abs=1e-6)
+        relative = per_atom / (np.linalg.norm(forces.mean(axis=0), axis=1) + 0.2)
+        assert line['relative_force_deviation'] == pytest.approx(relative.max(), abs=1e-6)
         assert line['energy_deviation_per_atom'] == pytest.approx(energies.std() / 9, abs=1e-6)
         assert line['max_force'] == pytest.approx(np.linalg.norm(forces[0], axis=1).max(), abs=1e-6), (
             'of the lead model'
