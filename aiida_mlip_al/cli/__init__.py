@@ -19,6 +19,7 @@ COMMANDS = {
     'explore': 'stages:explore',
     'status': 'status:status',
     'report': 'status:report',
+    'serve': 'serve:serve',
     'dataset': 'dataset:dataset',
     'model': 'model:model',
     'explain': 'explain:explain',

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.common.links import LinkType
 
 from aiida_mlip_al import __version__
 from aiida_mlip_al.data import DatasetData, ModelData
 
-from .graph import Process, failure_of, read_processes
-from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Parity, RunSummary, State
+from .graph import Process, failure_of, read_processes, state_of, wall_seconds
+from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Parity, RunSummary
+from .words import stop_clause
 
-STOP_CLAUSES = {
-    'converged': 'the explored frames were accurate and the errors of new labels below their target',
-    'no_candidates': 'no explored frame was worth a label any more',
-    'max_labels': 'the label budget was spent',
-    'max_iterations': 'the last of the iterations asked for was done',
-}
+#: Outputs of an iteration that the summary names by their pk.
+ITERATION_NODES = ('selection', 'new_labels', 'errors', 'history')
 
 
 def collect(run: orm.WorkChainNode) -> RunSummary:
@@ -29,66 +26,44 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
     :param run: an ActiveLearningWorkChain, running or ended.
     """
     called = read_processes(run)
-    outputs = run.outputs
-    datasets = dict(outputs.datasets.items()) if 'datasets' in outputs else {}
-    iterations = _iterations(run, called)
-    final = _final(run, called, iterations)
-    inputs = run.inputs
+    outputs = run.base.links.get_outgoing(link_type=LinkType.RETURN).nested()
+    inputs = run.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
+    datasets = dict(outputs.get('datasets', {}))
+    iterations = _iterations(outputs, called)
+    final = _final(outputs, called, iterations)
     theory = next((dataset.theory for dataset in datasets.values()), '')
     return RunSummary(
         label=run.label or 'active learning',
         pk=run.pk,
         uuid=run.uuid,
-        state=_state(run),
+        state=state_of(run),
         created=run.ctime,
         exit_status=run.exit_status,
         message=failure_of(run) or '',
-        stop_reason=STOP_CLAUSES.get(_stop_reason(run)),
-        wall_s=_wall_seconds(run),
+        stop_reason=stop_clause(_latest_history(outputs)),
+        wall_s=wall_seconds(run),
         version=__version__,
         theory=theory,
         elements=sorted({element for dataset in datasets.values() for element in dataset.elements}),
-        formulas=sorted({node.get_formula() for node in inputs.structures.values()}),
+        formulas=sorted({node.get_formula() for node in inputs['structures'].values()}),
         targets=_targets(inputs),
         settings=_settings(inputs),
         iterations=iterations,
         final=final,
         parity=_parity(called),
-        models=_models(run),
+        models=_models(outputs),
         failures=_failures(called),
-        nodes=_nodes(run, datasets),
+        nodes=_nodes(run, datasets, iterations, final),
     )
 
 
-def _wall_seconds(run: orm.WorkChainNode) -> float:
-    end = run.mtime if run.is_terminated else datetime.now(timezone.utc)
-    return (end - run.ctime).total_seconds()
+def _latest_history(outputs: dict[str, Any]) -> dict[str, Any]:
+    histories = [output['history'] for output in _iteration_outputs(outputs).values() if 'history' in output]
+    return histories[-1].get_dict() if histories else {}
 
 
-def _state(run: orm.WorkChainNode) -> State:
-    if run.is_excepted:
-        return 'excepted'
-    if run.is_killed:
-        return 'killed'
-    return 'finished' if run.is_terminated else 'running'
-
-
-def _latest_history(run: orm.WorkChainNode) -> dict[str, Any]:
-    found = {}
-    for output in _iteration_outputs(run).values():
-        if 'history' in output:
-            found = output['history'].get_dict()
-    return found
-
-
-def _stop_reason(run: orm.WorkChainNode) -> str:
-    return str(_latest_history(run).get('stop_reason') or '')
-
-
-def _iteration_outputs(run: orm.WorkChainNode) -> dict[str, Any]:
-    if 'iterations' not in run.outputs:
-        return {}
-    return {name: run.outputs.iterations[name] for name in sorted(run.outputs.iterations)}
+def _iteration_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(outputs.get('iterations', {}).items()))
 
 
 def errors_from(values: dict[str, Any] | None) -> Errors | None:
@@ -103,19 +78,18 @@ def errors_from(values: dict[str, Any] | None) -> Errors | None:
     )
 
 
-def _iterations(run: orm.WorkChainNode, called: list[Process]) -> list[IterationSummary]:
-    rows = {row['iteration']: row for row in _latest_history(run).get('rows', [])}
-    outputs = _iteration_outputs(run)
+def _iterations(outputs: dict[str, Any], called: list[Process]) -> list[IterationSummary]:
+    rows = {row['iteration']: row for row in _latest_history(outputs).get('rows', [])}
+    by_name = _iteration_outputs(outputs)
     numbers = sorted({child.iteration for child in called if child.iteration > 0})
     summaries = []
     for number in numbers:
-        output = outputs.get(f'iteration_{number:02d}', {})
+        output = by_name.get(f'iteration_{number:02d}', {})
         row = rows.get(number, {})
         errors = output['errors'].get_dict() if 'errors' in output else {}
         n_train = errors.get('train', {}).get('n_frames', 0)
         n_validation = errors.get('validation', {}).get('n_frames', 0)
-        selection = output['selection'] if 'selection' in output else None
-        new = output['new_labels'] if 'new_labels' in output else None
+        selection, new = output.get('selection'), output.get('new_labels')
         mine = [
             child for child in called if child.iteration == number or (child.iteration == 0 and number == numbers[0])
         ]
@@ -142,10 +116,12 @@ def _iterations(run: orm.WorkChainNode, called: list[Process]) -> list[Iteration
                 calibration=np.column_stack([new.max_force_deviation, new.get_array('max_force_error')])
                 if new is not None
                 else None,
+                calibration_ranks=new.get('rank') if new is not None else None,
                 wall_s=wall,
                 core_s=core,
                 processes={child.stage: child.pk for child in mine if child.iteration == number},
                 stopped_walkers={str(reason): count for reason, count in row.get('stops', {}).items()},
+                nodes={kind: output[kind].pk for kind in ITERATION_NODES if kind in output},
             )
         )
     return summaries
@@ -171,6 +147,8 @@ def _new_label_errors(row: dict[str, Any]) -> Errors | None:
 
 
 def _deviations(output: Any) -> np.ndarray:
+    if 'selection' in output:
+        return output['selection'].get_array('max_force_deviation')
     if 'deviations' not in output:
         return np.empty(0)
     return np.concatenate([node.max_force_deviation for _, node in sorted(output['deviations'].items())])
@@ -184,10 +162,11 @@ def _level_note(thresholds: dict[str, Any]) -> str:
     return f'conformal: factor {thresholds["factor"]:.3g} from {pairs} pair{"" if pairs == 1 else "s"}{short}'
 
 
-def _final(run: orm.WorkChainNode, called: list[Process], iterations: list[IterationSummary]) -> FinalSummary | None:
-    if 'final' not in run.outputs or 'errors' not in run.outputs.final:
+def _final(outputs: dict[str, Any], called: list[Process], iterations: list[IterationSummary]) -> FinalSummary | None:
+    node = outputs.get('final', {}).get('errors')
+    if node is None:
         return None
-    errors = run.outputs.final.errors.get_dict()
+    errors = node.get_dict()
     test = errors.get('test')
     return FinalSummary(
         n_train=errors.get('train', {}).get('n_frames', 0),
@@ -207,6 +186,7 @@ def _final(run: orm.WorkChainNode, called: list[Process], iterations: list[Itera
             for item in (test or {}).get('members', [])
         ],
         processes={child.label.removeprefix('final_'): child.pk for child in called if child.iteration == -1},
+        nodes={'errors': node.pk},
     )
 
 
@@ -232,19 +212,20 @@ def _parity(called: list[Process]) -> Parity | None:
         stress_reference=arrays.get('stress_reference'),
         stress_predicted=arrays.get('stress_predicted'),
         temperature=outputs.deviations.test.get('temperature_K'),
+        n_atoms=outputs.deviations.test.get('n_atoms'),
         committee='final' if last.iteration == -1 else f'iteration {last.iteration}',
+        evaluation=last.pk,
     )
 
 
-def _models(run: orm.WorkChainNode) -> list[ModelSummary]:
+def _models(outputs: dict[str, Any]) -> list[ModelSummary]:
     models = []
-    for name, output in _iteration_outputs(run).items():
+    for name, output in _iteration_outputs(outputs).items():
         if 'committee' in output:
             number = int(name.removeprefix('iteration_'))
             models += [_model(f'iteration {number}', *item) for item in sorted(output['committee'].items())]
-    if 'final' in run.outputs and 'committee' in run.outputs.final:
-        models += [_model('final', *item) for item in sorted(run.outputs.final.committee.items())]
-    return models
+    members = outputs.get('final', {}).get('committee', {})
+    return models + [_model('final', *item) for item in sorted(members.items())]
 
 
 def _model(committee: str, name: str, node: ModelData) -> ModelSummary:
@@ -283,7 +264,7 @@ def _failures(called: list[Process]) -> list[Failure]:
 
 
 def _targets(inputs: Any) -> dict[str, float]:
-    stop, select = inputs.stop.get_dict(), inputs.select.get_dict()
+    stop, select = inputs['stop'].get_dict(), inputs['select'].get_dict()
     targets = {
         'tolerance': select.get('tolerance'),
         'force_mae': stop.get('target_force_error'),
@@ -296,30 +277,34 @@ def _targets(inputs: Any) -> dict[str, float]:
 
 def _settings(inputs: Any) -> dict[str, Any]:
     """Return every number that was given to the run, by section."""
-    settings: dict[str, Any] = {'random_seed': inputs.seed.value}
+    settings: dict[str, Any] = {'random_seed': inputs['seed'].value}
     for namespace in ('seeding', 'test'):
         if namespace in inputs:
-            settings[namespace] = {name: chain.get_list() for name, chain in inputs[namespace].chains.items()}
-    if 'ase' in inputs.label:
-        settings['labels'] = inputs.label.ase.calculator.get_dict()
-    settings['train'] = {'members': inputs.train.members.value, **inputs.train.mace.train.parameters.get_dict()}
+            settings[namespace] = {name: chain.get_list() for name, chain in inputs[namespace]['chains'].items()}
+    if 'ase' in inputs['label']:
+        settings['labels'] = inputs['label']['ase']['calculator'].get_dict()
+    train = inputs['train']
+    settings['train'] = {'members': train['members'].value, **train['mace']['train']['parameters'].get_dict()}
     if 'final' in inputs:
         own = settings['train']
-        settings['final'] = {key: value for key, value in inputs.final.get_dict().items() if own.get(key) != value}
-    settings['explore'] = inputs.explore.settings.get_dict()
-    settings['select'] = inputs.select.get_dict()
-    settings['stop'] = inputs.stop.get_dict()
+        settings['final'] = {key: value for key, value in inputs['final'].get_dict().items() if own.get(key) != value}
+    settings['explore'] = inputs['explore']['settings'].get_dict()
+    settings['select'] = inputs['select'].get_dict()
+    settings['stop'] = inputs['stop'].get_dict()
     return settings
 
 
-def _nodes(run: orm.WorkChainNode, datasets: dict[str, DatasetData]) -> dict[str, int]:
+def _nodes(
+    run: orm.WorkChainNode,
+    datasets: dict[str, DatasetData],
+    iterations: list[IterationSummary],
+    final: FinalSummary | None,
+) -> dict[str, int]:
     nodes = {'run': run.pk}
     nodes.update({f'dataset {name}': node.pk for name, node in datasets.items()})
-    for name, output in _iteration_outputs(run).items():
-        label = name.replace('_', ' ')
-        for kind in ('selection', 'new_labels', 'errors', 'history'):
-            if kind in output:
-                nodes[f'{label}: {kind.replace("_", " ")}'] = output[kind].pk
-    if 'final' in run.outputs and 'errors' in run.outputs.final:
-        nodes['final: errors'] = run.outputs.final.errors.pk
+    for turn in iterations:
+        name = f'iteration {turn.number:02d}'
+        nodes.update({f'{name}: {kind.replace("_", " ")}': pk for kind, pk in turn.nodes.items()})
+    if final is not None:
+        nodes.update({f'final: {kind}': pk for kind, pk in final.nodes.items()})
     return nodes

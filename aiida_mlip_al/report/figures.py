@@ -1,20 +1,30 @@
 """The report's plots: pure functions from a summary to a plotly figure, or None if there is nothing to plot.
 
 Text and grid take the page's colours (light or dark) when the page draws them; the colours of the data are fixed here
-and readable on both.
+and readable on both. What can be looked up has ``ids``: where a page that is served finds what a point stands for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from aiida_mlip_al.report.summary import Errors, FloatArray, IterationSummary, Parity, RunSummary, ordered
+from aiida_mlip_al.report.summary import (
+    Errors,
+    FinalSummary,
+    FloatArray,
+    IterationSummary,
+    Parity,
+    RunSummary,
+    ordered,
+)
 from aiida_mlip_al.report.words import LABELLED, VERDICTS, count, duration, milli, number, percent
 
 VERDICT_COLORS = {
@@ -42,7 +52,10 @@ GUIDE_COLOR = '#8c8c8c'
 LOWER_COLOR, UPPER_COLOR = '#2f9e8f', '#d6455d'
 
 MAX_POINTS = 5000
+DENSITY_CELLS = 120
 MAX_HISTOGRAMS = 8
+# From few to many, readable on light and on dark.
+DENSITY_SCALE = [[0, '#8fb8de'], [0.5, '#3b82c4'], [1, '#e8590c']]
 HEIGHT = 380
 
 
@@ -51,10 +64,10 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
     unit, title = ('meV/Å', 'Force MAE') if quantity == 'force_mae' else ('meV/atom', 'Energy MAE')
     hover = f'%{{customdata}}<br>%{{x}} labels<br>%{{y:.3g}} {unit}'
     figure = go.Figure()
-    for name, attribute, dash, symbol in (
-        ('test', 'test_errors', 'solid', 'circle'),
-        ('validation', 'validation_errors', 'dot', 'square'),
-        ('new labels', 'new_label_errors', 'dash', 'triangle-up'),
+    for name, attribute, dash, symbol, node in (
+        ('test', 'test_errors', 'solid', 'circle', 'errors'),
+        ('validation', 'validation_errors', 'dot', 'square', 'errors'),
+        ('new labels', 'new_label_errors', 'dash', 'triangle-up', 'new_labels'),
     ):
         points = [(i, value) for i in summary.iterations if (value := _milli(getattr(i, attribute), quantity))]
         if points:
@@ -62,6 +75,7 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
                 x=[i.n_labels for i, _ in points],
                 y=[value for _, value in points],
                 customdata=[f'iteration {i.number}, {name}' for i, _ in points],
+                ids=[_node(i, node) for i, _ in points],
                 name=name,
                 mode='lines+markers',
                 line={'dash': dash, 'color': SET_COLORS[name], 'width': 2},
@@ -75,6 +89,7 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
                 x=[summary.n_labels] * len(members),
                 y=members,
                 customdata=[f'final committee, member {k}, test' for k in range(len(members))],
+                ids=[_node(summary.final, 'errors')] * len(members),
                 name='final, single members',
                 mode='markers',
                 marker={'symbol': 'line-ew-open', 'size': 16, 'color': SET_COLORS['test'], 'line': {'width': 1.5}},
@@ -84,6 +99,7 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
             x=[summary.n_labels],
             y=[final],
             customdata=['final committee, test'],
+            ids=[_node(summary.final, 'errors')],
             name='final committee, test',
             mode='markers',
             marker={'symbol': 'star', 'size': 17, 'color': '#c99700', 'line': {'width': 1, 'color': '#fff3c4'}},
@@ -112,6 +128,7 @@ def parity_energy(parity: Parity | None) -> go.Figure | None:
         quantity='energy',
         unit='meV/atom',
         color=parity.temperature,
+        frames=_frames_of(parity, np.ones(len(parity.energy_reference))),
     )
     if figure is not None:
         mean = f'Ē = {origin:.4f} eV/atom'.replace('-', '−')
@@ -125,14 +142,28 @@ def parity_forces(parity: Parity | None) -> go.Figure | None:
     """Plot predicted against reference force components."""
     if parity is None:
         return None
-    return _parity(parity.force_reference, parity.force_predicted, quantity='force', unit='eV/Å', milli_errors=True)
+    return _parity(
+        parity.force_reference,
+        parity.force_predicted,
+        quantity='force',
+        unit='eV/Å',
+        milli_errors=True,
+        frames=_frames_of(parity, None if parity.n_atoms is None else 3 * parity.n_atoms),
+    )
 
 
 def parity_stress(parity: Parity | None) -> go.Figure | None:
     """Plot predicted against reference stress components; None without periodic labels."""
     if parity is None or parity.stress_reference is None or parity.stress_predicted is None:
         return None
-    return _parity(1000 * parity.stress_reference, 1000 * parity.stress_predicted, quantity='stress', unit='meV/Å³')
+    every_frame = len(parity.stress_reference) == 6 * len(parity.energy_reference)
+    return _parity(
+        1000 * parity.stress_reference,
+        1000 * parity.stress_predicted,
+        quantity='stress',
+        unit='meV/Å³',
+        frames=_frames_of(parity, np.full(len(parity.energy_reference), 6) if every_frame else None),
+    )
 
 
 def _parity(
@@ -143,6 +174,7 @@ def _parity(
     unit: str,
     color: FloatArray | None = None,
     milli_errors: bool = False,
+    frames: list[str] | None = None,
 ) -> go.Figure | None:
     reference, predicted = np.asarray(reference, dtype=float).ravel(), np.asarray(predicted, dtype=float).ravel()
     finite = np.isfinite(reference) & np.isfinite(predicted)
@@ -151,11 +183,13 @@ def _parity(
     colors = None if color is None else np.asarray(color, dtype=float)[finite]
     reference, predicted = reference[finite], predicted[finite]
     mae, rmse = float(np.mean(abs(predicted - reference))), float(np.sqrt(np.mean((predicted - reference) ** 2)))
-    shown = _subsample(len(reference))
+    shown, crowd = thin(reference, predicted)
     marker = {'size': 6, 'opacity': 0.6, 'color': SET_COLORS['test']}
     if len(shown) > 1000:
         marker |= {'size': 4, 'opacity': 0.35}
     extra = ''
+    if len(shown) < len(reference):
+        marker |= {'opacity': 0.8, 'color': np.log10(crowd), 'colorscale': DENSITY_SCALE, 'colorbar': _count_bar(crowd)}
     if colors is not None and np.isfinite(colors).any():
         marker |= {
             'color': colors[shown],
@@ -176,6 +210,7 @@ def _parity(
         y=predicted[shown],
         mode='markers',
         marker=marker,
+        ids=None if frames is None else np.asarray(frames)[finite][shown],
         hovertemplate=f'reference %{{x:.4g}}<br>predicted %{{y:.4g}} {unit}{extra}<extra></extra>',
     )
     scale, error_unit = (1000, f'm{unit}') if milli_errors else (1, unit)
@@ -212,6 +247,7 @@ def errors_by_temperature(summary: RunSummary) -> go.Figure | None:
             x=names,
             y=[1000 * getattr(errors, attribute) for _, _, errors in rows],
             customdata=notes,
+            ids=[_node(summary.final, 'errors')] * len(rows) if summary.final else None,
             name=name,
             marker={'color': color},
             texttemplate='%{y:.3g}',
@@ -251,6 +287,7 @@ def deviation_histograms(summary: RunSummary) -> go.Figure | None:
             width=np.diff(edges),
             marker={'color': [_region_color(center, iteration) for center in centers], 'line': {'width': 0}},
             customdata=np.round(share * len(deviations) / 100).astype(int),
+            ids=[f'explored/{iteration.number}?low={low:.6g}&high={high:.6g}' for low, high in pairwise(edges)],
             hovertemplate=(
                 f'iteration {iteration.number}<br>%{{x:.3g}} eV/Å<br>'
                 '%{y:.1f} %, %{customdata} frames<extra></extra>'
@@ -319,13 +356,15 @@ def calibration(summary: RunSummary) -> go.Figure | None:
     with_pairs = [i for i in summary.iterations if i.calibration is not None and len(i.calibration)]
     for position, iteration in enumerate(with_pairs):
         pairs = np.asarray(iteration.calibration, dtype=float).reshape(-1, 2)
-        pairs = pairs[np.all(np.isfinite(pairs) & (pairs > 0), axis=1)]
+        usable = np.all(np.isfinite(pairs) & (pairs > 0), axis=1)
+        pairs = pairs[usable]
         if len(pairs):
             everything.append(pairs)
             shade = position / max(1, len(with_pairs) - 1)
             figure.add_scatter(
                 x=pairs[:, 0],
                 y=pairs[:, 1],
+                ids=_chosen(iteration, usable),
                 mode='markers',
                 name=f'iteration {iteration.number}',
                 marker={'size': 8, 'opacity': 0.8, 'color': _blend('#98a1ab', '#e8590c', shade)},
@@ -368,6 +407,7 @@ def fates(summary: RunSummary) -> go.Figure | None:
             y=[100 * n / total for n, total in zip(numbers, totals, strict=True)],
             name=verdict.replace('_', ' '),
             customdata=numbers,
+            ids=[f'explored/{i.number}?verdict={quote(verdict)}' for i in rows],
             marker={'color': VERDICT_COLORS.get(verdict, OTHER_COLOR), 'line': {'width': 0}},
             hovertemplate='iteration %{x}<br>%{customdata} frames, %{y:.1f} %<extra>%{fullData.name}</extra>',
         )
@@ -396,6 +436,7 @@ def time_by_stage(summary: RunSummary, kind: Literal['wall_s', 'core_s'] = 'wall
             x=names,
             y=[value / size for value in seconds],
             customdata=[duration(value) for value in seconds],
+            ids=[f'node/{i.processes[stage]}' if stage in i.processes else '' for i in rows],
             name=stage,
             marker={'color': STAGE_COLORS.get(stage, OTHER_COLOR), 'line': {'width': 0}},
             hovertemplate='iteration %{x}<br>%{customdata}<extra>%{fullData.name}</extra>',
@@ -479,11 +520,58 @@ def _log_range(values: Iterable[float]) -> list[float]:
     return [min(exponents) - margin, max(exponents) + margin]
 
 
-def _subsample(n: int) -> NDArray[np.intp]:
-    """Choose at most :data:`MAX_POINTS` of n points, the same ones every time, in order."""
+def thin(x: FloatArray, y: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Choose at most :data:`MAX_POINTS` points: all where they are sparse, some where they are dense.
+
+    The plane is cut into cells, and of each cell the same number is kept, drawn at random but the same every time. So
+    outliers are never lost; how many points a cell has is what their colour tells.
+
+    :param x: shape (n,).
+    :param y: shape (n,).
+    :returns: rows of the chosen points, in order, and the number of points in the cell of each.
+    """
+    n = len(x)
+    cells = np.zeros(n, dtype=int)
+    for values in (x, y):
+        low, width = values.min(), np.ptp(values) or 1.0
+        cells = cells * DENSITY_CELLS + np.minimum(
+            (DENSITY_CELLS * (values - low) / width).astype(int), DENSITY_CELLS - 1
+        )
+    _, cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
     if n <= MAX_POINTS:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, MAX_POINTS, replace=False))
+        return np.arange(n), counts[cell]
+    shuffled = np.random.default_rng(0).permutation(n)
+    by_cell = shuffled[np.argsort(cell[shuffled], kind='stable')]
+    turn = np.empty(n, dtype=int)
+    turn[by_cell] = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = np.sort(shuffled[np.argsort(turn[shuffled], kind='stable')][:MAX_POINTS])
+    return chosen, counts[cell[chosen]]
+
+
+def _count_bar(crowd: NDArray[np.intp]) -> dict[str, object]:
+    decades = range(int(np.log10(crowd.max())) + 1)
+    ticks = {'tickvals': list(decades), 'ticktext': [count(10**decade) for decade in decades]}
+    return {'title': {'text': 'points<br>nearby'}, 'thickness': 10, 'outlinewidth': 0, **ticks}
+
+
+def _node(holder: IterationSummary | FinalSummary, kind: str) -> str:
+    """Say where to look up an output, or nothing if it is not known."""
+    return f'node/{holder.nodes[kind]}' if kind in holder.nodes else ''
+
+
+def _chosen(iteration: IterationSummary, usable: NDArray[np.bool_]) -> list[str] | None:
+    selection, ranks = iteration.nodes.get('selection'), iteration.calibration_ranks
+    if selection is None or ranks is None:
+        return None
+    return [f'chosen/{selection}/{int(rank)}' for rank in np.asarray(ranks)[usable]]
+
+
+def _frames_of(parity: Parity, repeats: FloatArray | None) -> list[str] | None:
+    """Name the test frame of every component, given how many components each frame has."""
+    if parity.evaluation is None or repeats is None:
+        return None
+    names = [f'test/{parity.evaluation}/{row}' for row in range(len(repeats))]
+    return [name for name, times in zip(names, repeats, strict=True) for _ in range(int(times))]
 
 
 def _positive(values: FloatArray) -> FloatArray:

@@ -10,6 +10,9 @@ from datetime import datetime, timezone
 from aiida import orm
 from aiida.common.links import LinkType
 
+from .summary import State
+
+RUN_TYPE = 'aiida.workflows:mlip_al.active_learning'
 CALL = [LinkType.CALL_WORK.value, LinkType.CALL_CALC.value]
 # Call link labels of ActiveLearningWorkChain, and the stage that the report counts them under.
 STAGE_OF_LABEL = {'seeding': 'seed', 'test': 'seed', 'label_seeding': 'label', 'label_test': 'label'}
@@ -155,6 +158,21 @@ def _place(process: Process, current: int) -> tuple[str, int]:
     if found:
         return found[1], current
     return STAGE_OF_LABEL.get(re.sub(r'_\d+$', '', process.label), 'select'), current
+
+
+def state_of(run: orm.ProcessNode) -> State:
+    """Return how a run stands."""
+    if run.is_excepted:
+        return 'excepted'
+    if run.is_killed:
+        return 'killed'
+    return 'finished' if run.is_terminated else 'running'
+
+
+def wall_seconds(run: orm.ProcessNode) -> float:
+    """Return the time from a run's creation to its end, or to now while it runs, s."""
+    end = run.mtime if run.is_terminated else datetime.now(timezone.utc)
+    return (end - run.ctime).total_seconds()
 
 
 def failure_of(node: orm.ProcessNode) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from aiida_mlip_al.report import figures, words
 from aiida_mlip_al.report.summary import STAGES, RunSummary, ordered
+
+FOLDER = Path(__file__).parent
 
 Draw = Callable[[RunSummary], 'go.Figure | None']
 
@@ -39,27 +42,53 @@ def render(summary: RunSummary) -> str:
     :param summary: the run, complete or still running; what it lacks is left out, with a sentence.
     :returns: an HTML page with its styles, scripts and data inside. Equal summaries give equal pages.
     """
-    drawn = {name: figure for name, draw in FIGURES.items() if (figure := draw(summary)) is not None}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    drawn = draw(summary)
+    return (
+        environment()
+        .get_template('report.html.j2')
+        .render(
+            **context(summary, {name: figure.layout.height for name, figure in drawn.items()}),
+            linked=False,
+            at_most=None,
+            figures_json=_embed({name: json.loads(figure.to_json(engine='json')) for name, figure in drawn.items()}),
+            plotly_js=Markup(get_plotlyjs()),
+        )
+    )
+
+
+def draw(summary: RunSummary) -> dict[str, go.Figure]:
+    """Draw every plot that there is something to draw of, by its name in the templates."""
+    return {name: figure for name, draw_one in FIGURES.items() if (figure := draw_one(summary)) is not None}
+
+
+def environment(*folders: Path) -> Environment:
+    """Return what renders the report's templates, and those in further folders, with everything escaped."""
+    made = Environment(
+        loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
     filters = (words.number, words.milli, words.count, words.percent, words.duration)
-    environment.filters.update({function.__name__: function for function in filters})
-    return environment.get_template('report.html.j2').render(
-        run=summary,
-        words=words,
-        heights={name: figure.layout.height for name, figure in drawn.items()},
-        verdict_colors=figures.VERDICT_COLORS,
-        verdict_totals=_verdict_totals(summary),
-        stages=_stages_with_processes(summary),
-        share_of_stages=figures.share_of_stages,
-        figures_json=_embed({name: json.loads(figure.to_json(engine='json')) for name, figure in drawn.items()}),
-        plotly_js=Markup(get_plotlyjs()),
-    )
+    made.filters.update({function.__name__: function for function in filters})
+    return made
+
+
+def context(summary: RunSummary, heights: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the templates of the head and of the sections show.
+
+    :param heights: of every plot that is drawn, by name, in pixels.
+    """
+    return {
+        'run': summary,
+        'words': words,
+        'heights': heights,
+        'verdict_colors': figures.VERDICT_COLORS,
+        'verdict_totals': _verdict_totals(summary),
+        'stages': _stages_with_processes(summary),
+        'share_of_stages': figures.share_of_stages,
+    }
 
 
 def _embed(value: object) -> Markup:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from aiida import orm
 
-from .graph import Process, failure_of, read_processes
+from .graph import Process, failure_of, read_processes, state_of, wall_seconds
+from .summary import State
 
 WORDS = {
     'seed': 'making structures',
@@ -31,6 +31,7 @@ class Progress:
     :param rows: (iteration, labels, test or validation force MAE in eV/Å, accurate fraction or None), one for each committee
         that was measured; the final committee's iteration is None.
     :param paused: whether a process below is paused, and waits for `verdi process play`.
+    :param state: how it stands.
     """
 
     pk: int
@@ -48,6 +49,7 @@ class Progress:
     paused: list[int] = field(default_factory=list)
     exit_status: int | None = None
     message: str = ''
+    state: State = 'running'
 
 
 def progress(run: orm.WorkChainNode) -> Progress:
@@ -58,10 +60,10 @@ def progress(run: orm.WorkChainNode) -> Progress:
     called = read_processes(run)
     jobs = [(child, job) for child in called for job in child.jobs()]
     rows, name, labels = _measured(called)
-    end = run.mtime if run.is_terminated else datetime.now(timezone.utc)
     return Progress(
         pk=run.pk,
         label=run.label,
+        state=state_of(run),
         ended=run.is_terminated,
         iteration=max((child.iteration for child in called), default=0),
         max_iterations=run.inputs.stop.get_dict().get('max_iterations'),
@@ -74,7 +76,7 @@ def progress(run: orm.WorkChainNode) -> Progress:
         labels=labels,
         rows=rows,
         error_name=name,
-        elapsed_s=(end - run.ctime).total_seconds(),
+        elapsed_s=wall_seconds(run),
         failures=[
             f'{WORDS.get(child.stage, child.stage)} <{job.pk}>: {job.failure}' for child, job in jobs if job.failure
         ],
@@ -86,31 +88,41 @@ def progress(run: orm.WorkChainNode) -> Progress:
 
 def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float, float | None]], str, int]:
     """Return a row for each committee that was measured, on which split, and the number of labels so far."""
-    evaluations = {child.pk: child for child in called if child.label.endswith('_evaluate') and child.iteration}
-    accurate: dict[int, float] = {}
-    labels = 0
-    for child in called:
-        if child.name == 'LabelWorkChain' and child.label != 'label_test':
-            labels += _attribute(child.pk, 'dataset', 'n_frames') or 0
-        if child.name == 'select_frames' and child.ok:
-            counts = _attribute(child.pk, 'selection', 'counts')
-            accurate[child.iteration] = (counts['accurate'] + counts['audit']) / max(1, sum(counts.values()))
+    labellings = [child.pk for child in called if child.name == 'LabelWorkChain' and not _tests(child)]
+    labels = sum(frames or 0 for (frames,) in _attributes(labellings, 'dataset', 'n_frames').values())
+    iterations = {child.pk: child.iteration for child in called}
+    selections = [child.pk for child in called if child.name == 'select_frames' and child.ok]
+    accurate = {
+        iterations[pk]: (counts['accurate'] + counts['audit']) / max(1, sum(counts.values()))
+        for pk, (counts,) in _attributes(selections, 'selection', 'counts').items()
+    }
+    evaluations = [child.pk for child in called if child.label.endswith('_evaluate') and child.iteration]
     rows, name = [], 'test'
-    for pk, child in sorted(evaluations.items()):
-        errors = {split: _attribute(pk, 'errors', split) for split in ('train', 'validation', 'test')}
-        measured = next((split for split in ('test', 'validation') if errors[split]), None)
-        if measured is None:
+    for pk, (train, validation, test) in sorted(
+        _attributes(evaluations, 'errors', 'train', 'validation', 'test').items()
+    ):
+        measured = test or validation
+        if not measured:
             continue
-        name = measured
-        n_labels = sum((errors[split] or {}).get('n_frames', 0) for split in ('train', 'validation'))
-        iteration = child.iteration if child.iteration > 0 else None
-        rows.append((iteration, n_labels, errors[measured]['force_mae'], accurate.get(child.iteration)))
+        name = 'test' if test else 'validation'
+        n_labels = sum((errors or {}).get('n_frames', 0) for errors in (train, validation))
+        iteration = iterations[pk] if iterations[pk] > 0 else None
+        rows.append((iteration, n_labels, measured['force_mae'], accurate.get(iterations[pk])))
     return rows, name, labels
 
 
-def _attribute(pk: int, output: str, key: str) -> Any:
-    """Return one attribute of a process's output, or None if it is not there (yet)."""
+def _tests(child: Process) -> bool:
+    return child.label.startswith('label_test')
+
+
+def _attributes(pks: list[int], output: str, *keys: str) -> dict[int, list[Any]]:
+    """Return attributes of one output of each process that has it (by now)."""
     query = orm.QueryBuilder()
-    query.append(orm.ProcessNode, filters={'id': pk}, tag='process')
-    query.append(orm.Data, with_incoming='process', edge_filters={'label': output}, project=f'attributes.{key}')
-    return query.first(flat=True)
+    query.append(orm.ProcessNode, filters={'id': {'in': pks or [-1]}}, tag='process', project='id')
+    query.append(
+        orm.Data,
+        with_incoming='process',
+        edge_filters={'label': output},
+        project=[f'attributes.{key}' for key in keys],
+    )
+    return {pk: values for pk, *values in query.iterall()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.common.links import LinkType
 
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, LabelData, ModelData, SelectionData
 
@@ -109,7 +110,9 @@ def _model(node: Any, creator: Any) -> tuple[str, Any]:
     values = node.base.attributes.all
     datasets = _inputs(creator, DatasetData)
     names = ', '.join(f'{name.removeprefix("datasets__")} <{item.pk}>' for name, item in sorted(datasets.items()))
-    start = _inputs(creator, ModelData)
+    made_as = node.base.links.get_incoming(link_type=LinkType.CREATE).one().link_label
+    own = ('initial_model', f'initial_models__{made_as.removeprefix("committee__")}')
+    start = {name: model for name, model in _inputs(creator, ModelData).items() if name in own}
     warm = f', starting from model <{next(iter(start.values())).pk}>' if start else ', from scratch'
     text = (
         f'{_name(node)} was trained by {_by(creator)} on {values.get("trained_on")} frames ({names}) with seed '
@@ -138,7 +141,22 @@ def _deviation(node: Any, creator: Any) -> tuple[str, Any]:
     return text, next(iter(models.values()), None)
 
 
+def _errors(node: Any, creator: Any) -> tuple[str, Any]:
+    models = sorted(_inputs(creator, ModelData).values(), key=lambda item: item.pk)
+    if not models:
+        return f'{_name(node)} was made by {_by(creator)}.', None
+    members = ', '.join(f'<{item.pk}>' for item in models)
+    measured = '; '.join(
+        f'{split}: {errors["n_frames"]} frames, force MAE {milli(errors["force_mae"])} meV/Å'
+        for split, errors in node.get_dict().items()
+        if isinstance(errors, dict) and 'force_mae' in errors
+    )
+    text = f'{_name(node)} has the errors of the committee {members}, measured by {_by(creator)}'
+    return f'{text}: {measured}.' if measured else f'{text}.', models[0]
+
+
 STEPS: dict[type, Any] = {
+    orm.Dict: _errors,
     LabelData: _label,
     FrameData: _frame,
     orm.TrajectoryData: _trajectory,

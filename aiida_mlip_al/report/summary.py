@@ -54,10 +54,12 @@ class IterationSummary:
     :param accurate_fraction: share of the explored frames that are accurate, 0 to 1.
     :param calibration: columns: largest force deviation at selection, largest force error (vector norm) that the
         label then showed; eV/Å, shape (n_pairs, 2).
+    :param calibration_ranks: which of the chosen frames each pair is, in order of choice, shape (n_pairs,).
     :param wall_s: wall time of each stage, s. The seed counts in the first iteration, the final committee in the last.
     :param core_s: core-seconds of each stage, s.
     :param processes: pk of the process of each stage.
     :param stopped_walkers: number of walkers for each reason of their end.
+    :param nodes: pk of what it made: ``errors``, ``selection``, ``new_labels``, ``history``.
     """
 
     number: int
@@ -76,10 +78,12 @@ class IterationSummary:
     audit: tuple[int, int] | None = None
     accurate_fraction: float | None = None
     calibration: FloatArray | None = None
+    calibration_ranks: FloatArray | None = None
     wall_s: dict[str, float] = field(default_factory=dict)
     core_s: dict[str, float] = field(default_factory=dict)
     processes: dict[str, int] = field(default_factory=dict)
     stopped_walkers: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -91,6 +95,7 @@ class FinalSummary:
     :param by_temperature: (temperature in K, number of test frames, errors on them).
     :param member_errors: on the test set, one for each member.
     :param processes: pk of the process of each stage.
+    :param nodes: pk of what it made: ``errors``.
     """
 
     n_train: int
@@ -100,6 +105,7 @@ class FinalSummary:
     by_temperature: list[tuple[float, int, Errors]] = field(default_factory=list)
     member_errors: list[Errors] = field(default_factory=list)
     processes: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -110,7 +116,9 @@ class Parity:
     :param force_reference: force components of all frames, eV/Å, shape (n_components,).
     :param stress_reference: stress components of all periodic frames, eV/Å³, shape (n_components,).
     :param temperature: temperature each frame was sampled at, K, shape (n_frames,).
+    :param n_atoms: number of atoms of each frame, shape (n_frames,).
     :param committee: 'final' or 'iteration 3'.
+    :param evaluation: pk of the process that predicted.
     """
 
     energy_reference: FloatArray
@@ -120,7 +128,9 @@ class Parity:
     stress_reference: FloatArray | None = None
     stress_predicted: FloatArray | None = None
     temperature: FloatArray | None = None
+    n_atoms: FloatArray | None = None
     committee: str = 'final'
+    evaluation: int | None = None
 
 
 @dataclass(kw_only=True)

@@ -113,6 +113,15 @@ def _setting(value: Any) -> str:
     return 'none' if value == {} else str(value)
 
 
+def stop_clause(history: dict[str, Any]) -> str | None:
+    """Say why a run stopped in words that follow "because", or None while it goes on.
+
+    :param history: the learning history as the run records it.
+    """
+    sentence = history.get('stop_sentence')
+    return sentence[0].lower() + sentence[1:].rstrip('.') if sentence else None
+
+
 def finding(summary: RunSummary) -> str:
     """Say what was learned, from how many labels and how well."""
     subject = listing([formula(name) for name in summary.formulas]) or listing(summary.elements, 10) or 'This system'

@@ -99,7 +99,7 @@ def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
     assert policy is not None
     assert policy.startswith("default-src 'none';")
     assert 'http' not in policy
-    assert page.text['script'].count('Plotly.newPlot(place') == 1
+    assert page.text['script'].count('Plotly.react(place') == 1
     assert 'plotly.js v' in page.text['script']
 
 

@@ -84,6 +84,14 @@ def test_finding_of_a_finished_run(summary: RunSummary) -> None:
     )
 
 
+def test_why_it_stopped_follows_because() -> None:
+    assert words.stop_clause({'stop_sentence': 'The targets were met.'}) == 'the targets were met'
+    assert words.stop_clause({'stop_sentence': '5 of the 5 iterations allowed are done.'}) == (
+        '5 of the 5 iterations allowed are done'
+    )
+    assert words.stop_clause({'rows': [], 'stop_reason': None}) is None
+
+
 def test_finding_of_a_run_that_got_worse(summary: RunSummary) -> None:
     assert summary.final is not None
     assert summary.final.errors is not None
