@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 
 from aiida import orm
-from aiida.common.links import LinkType
 from aiida.plugins import CalculationFactory, DataFactory
 
 FrameData = DataFactory('mlip_al.frame')
@@ -31,16 +30,15 @@ def most_uncertain(count: int = 10) -> Iterator[tuple[orm.Node, float, float]]:
     The error is that of the committee that chose the structure, measured when its label came.
     """
     query = orm.QueryBuilder()
-    query.append(FrameData, filters={'attributes.origin.kind': 'explore'}, tag='frame', project='*')
-    query.append(orm.CalcFunctionNode, with_outgoing='frame', tag='select')
-    query.append(SelectionData, with_incoming='select', tag='selection')
-    query.append(orm.CalcFunctionNode, with_incoming='selection', filters={'label': 'assess_labels'}, tag='assess')
+    query.append(orm.CalcFunctionNode, filters={'label': 'assess_labels'}, tag='assess')
     query.append(DeviationData, with_incoming='assess', project='*')
+    query.append(SelectionData, with_outgoing='assess', tag='selection')
+    query.append(orm.CalcFunctionNode, with_outgoing='selection', tag='select')
+    query.append(FrameData, with_incoming='select', tag='frame', project='*', edge_project='label')
     query.order_by({'frame': {'attributes.origin.max_force_deviation': {'order': 'desc', 'cast': 'f'}}})
     query.limit(count)
-    for frame, errors in query.iterall():
+    for errors, frame, name in query.iterall():
         # A frame is named after its rank in the selection; the errors have one row for each rank that got a label.
-        name = frame.base.links.get_incoming(link_type=LinkType.CREATE).one().link_label
         rows = (errors.get_array('rank') == int(name.rsplit('_', 1)[1])).nonzero()[0]
         error = float(errors.get_array('max_force_error')[rows[0]]) if len(rows) else float('nan')
         yield frame, frame.origin['max_force_deviation'], error

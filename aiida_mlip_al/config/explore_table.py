@@ -7,7 +7,7 @@ import inspect
 from aiida_mlip_al.lammps.settings import Minimize, Swap
 from aiida_mlip_al.sampling.base import StepParameters
 from aiida_mlip_al.sampling.table import section
-from aiida_mlip_al.sampling.walkers import AseExploreSettings, Bias, DistanceLimit
+from aiida_mlip_al.sampling.walkers import AseExploreSettings, Bias, DistanceLimit, UncertaintyBias
 
 from .models import LammpsExplore
 
@@ -24,6 +24,7 @@ MODELS: dict[str, type[StepParameters]] = {
     'lammps': LammpsExplore,
     'distance_limits': DistanceLimit,
     'bias': Bias,
+    'uncertainty_bias': UncertaintyBias,
     'minimize': Minimize,
     'swaps': Swap,
 }

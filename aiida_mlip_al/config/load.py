@@ -14,6 +14,8 @@ from .models import RunConfig
 from .protocols import merge, protocol_values, vasp_values
 
 DEFAULT_PROTOCOL = 'balanced'
+# Measures that the protocols' upper level, which is in eV/Å, is no level of.
+NOT_A_FORCE = ('relative', 'energy', 'mahalanobis')
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:
@@ -39,10 +41,41 @@ def silent_values(values: dict[str, Any]) -> dict[str, Any]:
     selecting = values.get('select')
     if isinstance(selecting, dict) and selecting.get('lower') is not None and 'tolerance' not in selecting:
         protocol = merge(protocol, {'select': {'tolerance': None}})
+    if (
+        isinstance(selecting, dict)
+        and selecting.get('measure') in ('relative', 'energy', 'mahalanobis')
+        and 'upper' not in selecting
+    ):
+        # The protocols' is in eV/Å.
+        protocol = merge(protocol, {'select': {'upper': None}})
+    protocol = merge(protocol, _silent_members(protocol, values.get('train')))
     exploring = values.get('explore')
     if isinstance(exploring, dict) and 'lammps' in exploring and 'ase' not in exploring:
         protocol = {**protocol, 'explore': {'lammps': protocol.get('explore', {}).get('ase', {})}}
+    protocol = {**protocol, 'resources': _silent_options(protocol.get('resources', {}), values.get('resources'))}
     return merge(protocol, _vasp_levels(values, 'fast' if name == 'quickstart' else name))
+
+
+def _silent_members(protocol: dict[str, Any], training: Any) -> dict[str, Any]:
+    """Return how many members a committee has, and must have, where the input file says one of it, or wants one model."""
+    mace = training.get('mace') if isinstance(training, dict) else None
+    given = mace if isinstance(mace, dict) else {}
+    of_protocol = protocol.get('train', {}).get('mace', {})
+    members = given.get('members', of_protocol.get('members'))
+    if isinstance(training, dict) and training.get('uncertainty') is not None and 'members' not in given:
+        members = 1
+    if not isinstance(members, int) or members < 1:
+        return {}
+    return {'train': {'mace': {'members': members, 'min_members': min(of_protocol.get('min_members', 2), members)}}}
+
+
+def _silent_options(stages: dict[str, Any], given: Any) -> dict[str, Any]:
+    """Return a protocol's options of each stage, less those that an input file has for all stages."""
+    default = given.get('default') if isinstance(given, dict) else None
+    named = set(default) if isinstance(default, dict) else set()
+    return {
+        stage: {key: option for key, option in options.items() if key not in named} for stage, options in stages.items()
+    }
 
 
 def _vasp_levels(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from aiida_mlip_al.sampling import SEEDERS, job_positions, validate_steps
 from aiida_mlip_al.sampling.base import Positive
 from aiida_mlip_al.sampling.steps import JOB_STEPS
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
-from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters
+from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters, stop_conflict
 
 from .errors import sentence
 from .resources import StageResources
@@ -189,11 +189,29 @@ class MaceTraining(MaceSettings):
         return {**parameters, **extra}
 
 
+class Llpr(Section):
+    """Last-layer prediction rigidity: virtual members that differ from the model in its last layer."""
+
+    samples: int | None = Field(
+        default=16, ge=2, description='virtual members; null: as many as make the variance exact'
+    )
+
+
+class Uncertainty(Section):
+    """How one model says how sure it is."""
+
+    llpr: Llpr = Field(description='last-layer prediction rigidity')
+
+
 class Train(Section):
     """How committees are trained."""
 
     mace: MaceTraining = Field(default_factory=MaceTraining, description='a committee of MACE models')
-    max_concurrent: int = Field(default=2, ge=1, description='members that train at the same time')
+    uncertainty: Uncertainty | None = Field(
+        default=None, description='one model in the place of a committee, such as `{llpr: {}}`'
+    )
+    members_per_job: int = Field(default=1, ge=1, description='members that one job trains side by side, over its GPUs')
+    max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
 
 
 class LammpsExplore(LammpsExploreSettings):
@@ -261,6 +279,9 @@ class RunConfig(Section):
         default=None,
         description='seed again until a committee trained on the seeds alone is good enough; left out: once',
     )
+    seed_max_concurrent: int = Field(
+        default=2, ge=1, description='jobs of the steps of `seed` (and of `test`) in flight at the same time'
+    )
     calculators: dict[str, NamedCalculator] = Field(
         default_factory=dict, description='calculators by name: a step or `labels.ase` says `calculator: NAME`'
     )
@@ -282,9 +303,9 @@ class RunConfig(Section):
     def _named_calculators(cls, values: Any) -> Any:
         return with_named_calculators(values) if isinstance(values, dict) else values
 
-    @field_validator('structures', mode='before')
+    @field_validator('structures', 'datasets', mode='before')
     @classmethod
-    def _one_structure(cls, value: Any) -> Any:
+    def _one_or_several(cls, value: Any) -> Any:
         return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
     @field_validator('seed', 'test', mode='before')
@@ -328,6 +349,11 @@ class RunConfig(Section):
                 f'`select.max_labels` ({self.select.max_labels}, of one iteration) exceeds `stop.max_labels` '
                 f'({self.stop.max_labels}, of the whole run)'
             )
+        message = stop_conflict(self.stop, self.select)
+        if message:
+            raise ValueError(message)
+        if self.stop.test_force_error is not None and not self.test and not self.datasets:
+            raise ValueError('`stop.test_force_error` needs test frames: give `test` steps')
         return self
 
     @model_validator(mode='after')

@@ -7,7 +7,8 @@ import json
 import re
 from typing import Any
 
-from aiida_mlip_al.sampling.base import StepParameters
+from pydantic import BaseModel
+
 from aiida_mlip_al.sampling.steps import JOB_STEPS, SEEDERS
 
 INTRODUCTION = """\
@@ -35,7 +36,7 @@ def steps_table() -> str:
     return '\n'.join(parts)
 
 
-def section(name: str, model: type[StepParameters], docstring: str, caption: str | None) -> str:
+def section(name: str, model: type[BaseModel], docstring: str, caption: str | None) -> str:
     """Return the section of a model: what its docstring says, its parameters, the errors."""
     what, *fields = re.split(r'^:(?=(?:param|returns|raises)\b)', docstring, flags=re.MULTILINE)
     lines = [f'## `{name}`', '', _plain(what), '']
@@ -54,7 +55,7 @@ def section(name: str, model: type[StepParameters], docstring: str, caption: str
     return '\n'.join(lines)
 
 
-def _rows(model: type[StepParameters]) -> list[tuple[str, ...]]:
+def _rows(model: type[BaseModel]) -> list[tuple[str, ...]]:
     """Name, type, default and description of every parameter."""
     schema = model.model_json_schema()
     rows: list[tuple[str, ...]] = []
@@ -63,14 +64,20 @@ def _rows(model: type[StepParameters]) -> list[tuple[str, ...]]:
         shown = '' if default is None else f'`{json.dumps(default, ensure_ascii=False)}`'
         if name in schema.get('required', ()):
             shown = 'required'
-        rows.append((f'`{name}`', _words(value, schema), shown, value.get('description', '')))
+        described = {'description': '', **_definition(value, schema), **value}
+        rows.append((f'`{name}`', _words(value, schema), shown, _plain(described['description'])))
     return rows
+
+
+def _definition(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """What a reference stands for; empty if it is none."""
+    return root['$defs'][schema['$ref'].rsplit('/', 1)[1]] if '$ref' in schema else {}
 
 
 def _words(schema: dict[str, Any], root: dict[str, Any]) -> str:
     """JSON schema of a value in words, such as ``integer ≥ 1``; null is not told."""
     if '$ref' in schema:
-        return _words(root['$defs'][schema['$ref'].rsplit('/', 1)[1]], root)
+        return _words(_definition(schema, root), root)
     if 'anyOf' in schema:
         return ' or '.join(dict.fromkeys(filter(None, (_words(option, root) for option in schema['anyOf']))))
     if 'enum' in schema or 'const' in schema:
