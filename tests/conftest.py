@@ -21,7 +21,7 @@ from ase.build import molecule
 _CONFIGURATION = tempfile.TemporaryDirectory(prefix='aiida-')
 os.environ['AIIDA_PATH'] = _CONFIGURATION.name
 
-pytest_plugins = ['aiida.tools.pytest_fixtures']
+pytest_plugins = ['aiida.tools.pytest_fixtures', 'helpers.fault_table']
 
 
 class PreparedJob(NamedTuple):

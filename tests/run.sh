@@ -1,35 +1,47 @@
 #!/usr/bin/env bash
 # The whole test suite: linters, types, tests. Arguments go on to pytest; with any, linters and types are left out.
-#   --services   also install what the tests marked `services` need (root and apt), and run them
-#   --slurm      install SLURM (root and apt) and run the tests on it, and no others
+#   --services   also install what the tests with a service need (root and apt), and run them; what cannot be installed or
+#                started is skipped, and pytest says why
+#   --slurm      install SLURM (root and apt) and run the tests on it, and no others: they end with a table of faults
 export EXTRAS=tests
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/environment.sh"
 cd "$ROOT"
 export OMP_NUM_THREADS=1
 
+SLURM=(slurm-wlm munge slurmdbd mariadb-server openssh-server)
+SERVICES=(postgresql rabbitmq-server)
+
+# Install what is missing, without starting it; that it did not work is said and nothing more.
+install_packages() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    apt-get update -qq || true
+    for package in "${missing[@]}"; do
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null \
+            || say "$package could not be installed"
+    done
+}
+
 markers=(-m 'not services and not slurm')
 # Two files at a time.
 parallel=(-n 2 --dist loadfile)
-if [ "${1:-}" = --services ]; then
-    shift
-    markers=(-m 'not slurm')
-    if ! command -v chromium >/dev/null; then
-        say 'installing chromium'
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
-    fi
-fi
-
-if [ "${1:-}" = --slurm ]; then
-    shift
-    if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null; then
-        say 'installing SLURM'
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
-    fi
-    say 'pytest on SLURM'
-    exec python -m pytest tests/slurm "$@"
-fi
+case "${1:-}" in
+    --services)
+        shift
+        markers=()
+        install_packages chromium "${SLURM[@]}" "${SERVICES[@]}"
+        ;;
+    --slurm)
+        shift
+        install_packages "${SLURM[@]}"
+        say 'pytest on SLURM'
+        exec python -m pytest tests/slurm "${parallel[@]}" "$@"
+        ;;
+esac
 
 if [ $# -eq 0 ]; then
     say 'ruff'

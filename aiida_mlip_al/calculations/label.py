@@ -10,8 +10,10 @@ from aiida.engine import CalcJobProcessSpec
 from ase.io import write
 
 from aiida_mlip_al.data import DatasetData, LabelData
+from aiida_mlip_al.data.frame import atoms_of
 
 from .base import RunnerCalculation
+from .many_nodes import ManyNodes
 
 CALCULATOR_KEYS = {'calculator', 'arguments', 'max_force', 'min_distance_fraction', 'timeout_s', 'periodic', 'theory'}
 
@@ -39,7 +41,7 @@ def validate_calculator(node: orm.Dict, _: Any = None) -> str | None:
     return None
 
 
-class LabelCalculation(RunnerCalculation):
+class LabelCalculation(ManyNodes, RunnerCalculation):
     """Energy, forces and stress of every structure; each is flushed as it comes, so a killed job keeps what it finished."""
 
     RUNNER = 'label'
@@ -88,7 +90,7 @@ class LabelCalculation(RunnerCalculation):
         structures = self.inputs.structures
         with folder.open('structures.extxyz', 'w') as handle:
             for name in sorted(structures):
-                write(handle, structures[name].get_ase(), format='extxyz', columns=['symbols', 'positions'])
+                write(handle, atoms_of(structures[name]), format='extxyz', columns=['symbols', 'positions'])
         return [(node.uuid, node.filename, node.filename) for node in self.inputs.get('files', {}).values()]
 
     def job_settings(self) -> dict[str, Any]:

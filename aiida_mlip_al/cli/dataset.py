@@ -99,18 +99,25 @@ def import_dataset(
     split: str | None,
     label: str,
 ) -> None:
-    """Import labelled frames from any file that ASE reads (extended XYZ, .traj, OUTCAR, vasprun.xml): eV, eV/Å, eV/Å³."""
+    """Import labelled frames from any file that ASE reads (extended XYZ, .traj, OUTCAR, vasprun.xml): eV, eV/Å, eV/Å³.
+
+    More than 10000 become several datasets.
+    """
     from aiida_mlip_al.data import DatasetData
 
     given = {'energy': energy_key, 'forces': forces_key, 'stress': stress_key}
     keys = {quantity: key for quantity, key in given.items() if key}
     try:
-        node = DatasetData.from_file(path, theory, keys=keys, split=split)
+        # All are made before the first is stored: a file with a bad frame leaves nothing behind.
+        nodes = list(DatasetData.shards_from_file(path, theory, keys=keys, split=split))
     except Exception as error:
         raise click.ClickException(str(error)) from error
-    node.label = label or path.name
-    node.store()
-    click.echo(f'{node.n_frames} frames imported as dataset {node.pk}')
+    if not nodes:
+        raise click.ClickException(f'There is no frame in {path}.')
+    for number, node in enumerate(nodes, 1):
+        node.label = (label or path.name) + (f' {number} of {len(nodes)}' if len(nodes) > 1 else '')
+        node.store()
+        click.echo(f'{node.n_frames} frames imported as dataset {node.pk}')
 
 
 def _load(identifier: str) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import load_run, with_profile
+
+if TYPE_CHECKING:
+    from aiida_mlip_al.report.progress import Progress
 
 
 @click.command()
@@ -24,13 +27,33 @@ def status(run: str, watch: bool) -> None:
 
     console = Console(highlight=False)
     node = load_run(run)
-    if watch and not node.is_terminated:
+    now = progress(node)
+    if watch and not now.ended:
+        print_obstacles(now, console)
         if follow(node, console):
             print_summary(node, console)
         return
-    console.print(render(progress(node)))
-    if node.is_terminated:
+    console.print(render(now))
+    print_obstacles(now, console)
+    if now.ended:
         print_summary(node, console)
+
+
+def print_obstacles(now: Progress, console: Any) -> None:
+    """Print, in a sentence each, why a run does not go on by itself.
+
+    :param now: a moment of the run.
+    """
+    from aiida import orm
+
+    from .profile import daemon_is_running
+
+    if now.ended:
+        return
+    for pk in now.paused:
+        console.print(f'{pk}: {orm.load_node(pk).process_status}', style='red', markup=False, soft_wrap=True)
+    if not daemon_is_running():
+        console.print('The daemon is not running, so nothing goes on: `aiida-mlip-al setup daemon`.', style='red')
 
 
 @click.command()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from aiida.common.exceptions import ValidationError
 from aiida.orm import SinglefileData
 from ase import Atoms
-from ase.io import read
+from ase.io import iread
 
 from .extxyz import (
     ENERGY_KEY,
@@ -28,6 +30,9 @@ from .extxyz import (
 )
 from .label import LabelData
 
+# A larger file becomes several shards.
+SHARD_SIZE = 10_000
+
 
 class DatasetData(SinglefileData):
     """A shard of labelled frames. Every frame has ``REF_energy``, ``REF_forces``, a ``split``, and perhaps ``REF_stress``.
@@ -40,6 +45,7 @@ class DatasetData(SinglefileData):
     """
 
     FILENAME = 'dataset.xyz'
+    _checked_content = ''
 
     @classmethod
     def from_ase(cls, frames: Iterable[Atoms], theory: str, theory_hash: str) -> DatasetData:
@@ -56,8 +62,10 @@ class DatasetData(SinglefileData):
             split = frame.info.setdefault('split', 'train')
             if split not in SPLITS:
                 raise ValueError(f'Frame {index} has the split `{split}`, which is none of {", ".join(SPLITS)}.')
-        node = cls(io.BytesIO(dump_frames(frames)), filename=cls.FILENAME)
+        content = dump_frames(frames)
+        node = cls(io.BytesIO(content), filename=cls.FILENAME)
         node.base.attributes.set_many({'theory': theory, 'theory_hash': theory_hash, **_summary(frames)})
+        node._checked_content = hashlib.sha256(content).hexdigest()
         return node
 
     @classmethod
@@ -94,27 +102,31 @@ class DatasetData(SinglefileData):
         keys: Mapping[str, str] | None = None,
         split: str | None = None,
     ) -> DatasetData:
-        """Build an unstored dataset from any trajectory file that ASE reads.
+        """Build an unstored dataset from any trajectory file that ASE reads; see :meth:`shards_from_file`."""
+        return cls.from_ase(_read_labelled(path, keys or {}, split), theory, theory_hash or theory)
+
+    @classmethod
+    def shards_from_file(
+        cls,
+        path: str | Path,
+        theory: str,
+        theory_hash: str | None = None,
+        keys: Mapping[str, str] | None = None,
+        split: str | None = None,
+        size: int = SHARD_SIZE,
+    ) -> Iterator[DatasetData]:
+        """Yield unstored datasets from any trajectory file that ASE reads, without holding more than one of them.
 
         :param theory: human name of the level of theory; also its fingerprint if ``theory_hash`` is not given.
         :param keys: under which names the file holds ``energy``, ``forces`` and ``stress``; without it the ``REF_`` keys
             are looked for, then the results of an attached calculator: its free energy where it has one.
         :param split: the split of all frames; without it each frame keeps its own, or is ``train``.
+        :param size: most frames in one.
         :raises ValueError: naming the first frame without a label.
         """
-        frames = []
-        for index, atoms in enumerate(read(path, index=':')):
-            energy, forces, stress = find_label(atoms, dict(keys or {}))
-            if energy is None or forces is None:
-                missing = 'energy' if energy is None else 'forces'
-                known = ', '.join(sorted([*map(str, atoms.info), *atoms.arrays])) or 'none'
-                raise ValueError(
-                    f'Frame {index} of {path} has no {missing}: name the key it is stored under (the file has: {known}).'
-                )
-            split_of_frame = split or atoms.info.get('split', 'train')
-            axes = atoms.info.get(STRESS_AXES_KEY)
-            frames.append(labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame))
-        return cls.from_ase(frames, theory, theory_hash or theory)
+        frames = _read_labelled(path, keys or {}, split)
+        while shard := list(islice(frames, size)):
+            yield cls.from_ase(shard, theory, theory_hash or theory)
 
     def _validate(self) -> bool:
         super()._validate()
@@ -122,6 +134,8 @@ class DatasetData(SinglefileData):
             raise ValidationError(f'A dataset is stored as `{self.FILENAME}`: use one of the `from_` constructors.')
         if not self.base.attributes.get('theory_hash', ''):
             raise ValidationError('A dataset needs a `theory_hash`, so that levels of theory are never mixed.')
+        if self._checked_content == hashlib.sha256(self.get_content('rb')).hexdigest():
+            return True
         try:
             frames = list(self.iterate())
             for index, frame in enumerate(frames):
@@ -185,6 +199,20 @@ def _mixed_theory(name: str, one: LabelData | DatasetData, other_name: str, othe
         f'{name} was labelled with {theory(one)}, {other_name} with {theory(other)}: '
         'labels of different levels of theory cannot be mixed, so label one of them again.'
     )
+
+
+def _read_labelled(path: str | Path, keys: Mapping[str, str], split: str | None) -> Iterator[Atoms]:
+    for index, atoms in enumerate(iread(path, index=':')):
+        energy, forces, stress = find_label(atoms, keys)
+        if energy is None or forces is None:
+            missing = 'energy' if energy is None else 'forces'
+            known = ', '.join(sorted([*map(str, atoms.info), *atoms.arrays])) or 'none'
+            raise ValueError(
+                f'Frame {index} of {path} has no {missing}: name the key it is stored under (the file has: {known}).'
+            )
+        split_of_frame = split or atoms.info.get('split', 'train')
+        axes = atoms.info.get(STRESS_AXES_KEY)
+        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame)
 
 
 def _summary(frames: list[Atoms]) -> dict[str, Any]:

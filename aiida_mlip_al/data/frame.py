@@ -55,3 +55,17 @@ class FrameData(StructureData):
     def to_ase(self) -> Atoms:
         """Return the structure as ``ase.Atoms``."""
         return self.get_ase()
+
+
+def atoms_of(structure: StructureData) -> Atoms:
+    """Return numbers, positions, cell and pbc of a structure in one question to the database; ``get_ase`` asks a dozen."""
+    attributes = structure.base.attributes.all
+    kinds = {kind['name']: kind for kind in attributes['kinds']}
+    if any(len(kind['symbols']) != 1 or kind['weights'] != [1.0] for kind in kinds.values()):
+        return structure.get_ase()
+    return Atoms(
+        symbols=[kinds[site['kind_name']]['symbols'][0] for site in attributes['sites']],
+        positions=[site['position'] for site in attributes['sites']],
+        cell=attributes['cell'],
+        pbc=[attributes[f'pbc{axis}'] for axis in (1, 2, 3)],
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,17 @@ from .extxyz import (
 class LabelData(ArrayData):
     """The label of one structure, with the structure's own numbers, so that it can be read without its neighbours.
 
+    All arrays are in one file: AiiDA asks its repository about every file of a node several times when it stores it.
+
     Attributes: ``energy`` (eV), ``energy_per_atom`` (eV), ``max_force`` (eV/Å), ``pressure_GPa`` (None without the stress of
     three directions), ``stress_axes`` (which cell vectors the stress is of, ``[true, true, false]`` for a slab), ``n_atoms``,
     ``formula``, ``elements``, ``theory``, ``theory_hash``, ``split``, ``temperature_K`` of the dynamics that the structure came
     from, if any, and ``energy_extrapolated``: the energy at zero smearing, eV, of labels by VASP (``e_0_energy``). No potential is
     trained on that one, because forces and stress are not its derivatives.
     """
+
+    FILENAME = 'label.npz'
+    _cached_arrays: dict[str, np.ndarray]
 
     @classmethod
     def from_ase(
@@ -48,14 +55,17 @@ class LabelData(ArrayData):
             raise ValueError(f'The split `{split}` is none of {", ".join(SPLITS)}.')
         forces = np.asarray(frame.arrays[FORCES_KEY], dtype=float)
         stress = stress_of(frame)
-        node = cls()
-        node.set_array('numbers', frame.numbers)
-        node.set_array('positions', frame.positions)
-        node.set_array('cell', frame.cell.array)
-        node.set_array('pbc', frame.pbc)
-        node.set_array('forces', forces)
+        arrays = {
+            'numbers': frame.numbers,
+            'positions': frame.positions,
+            'cell': frame.cell.array,
+            'pbc': frame.pbc,
+            'forces': forces,
+        }
         if stress is not None:
-            node.set_array('stress', np.asarray(stress, dtype=float))
+            arrays['stress'] = np.asarray(stress, dtype=float)
+        node = cls()
+        node._set_arrays(arrays)
         energy = float(frame.info[ENERGY_KEY])
         axes = [bool(axis) for axis in frame.info.get(STRESS_AXES_KEY, frame.pbc)]
         attributes: dict[str, Any] = {
@@ -77,6 +87,54 @@ class LabelData(ArrayData):
         }
         node.base.attributes.set_many(attributes)
         return node
+
+    def set_array(self, name: str, array: np.ndarray) -> None:
+        """Add an array, or replace it.
+
+        :raises TypeError: if it is not a NumPy array.
+        """
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f'`{name}` must be a NumPy array.')
+        self._validate_array_name(name)
+        self._set_arrays({**self._load_arrays(), name: array})
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, read at once."""
+        if not self.is_stored:
+            return self._load_arrays()
+        if not self._cached_arrays:
+            self._cached_arrays = self._load_arrays()
+        return self._cached_arrays
+
+    def get_array(self, name: str | None = None) -> np.ndarray:
+        """Return an array.
+
+        :raises KeyError: if there is none of this name.
+        """
+        arrays = self.arrays
+        if name is None or name not in arrays:
+            raise KeyError(f'A label has no array `{name}`, but {", ".join(arrays)}.')
+        return arrays[name]
+
+    def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        buffer.seek(0)
+        self.base.repository.put_object_from_filelike(buffer, self.FILENAME)
+        self.base.attributes.set_many(
+            {f'{self.array_prefix}{name}': list(array.shape) for name, array in arrays.items()}
+        )
+
+    def _load_arrays(self) -> dict[str, np.ndarray]:
+        if self.FILENAME not in self.base.repository.list_object_names():
+            return {}
+        content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def _arraynames_from_files(self) -> list[str]:
+        return list(self._load_arrays())
 
     @property
     def energy(self) -> float:
@@ -119,12 +177,9 @@ class LabelData(ArrayData):
 
     def to_ase(self) -> Atoms:
         """Return the structure with its label under the ``REF_`` keys and its ``split``."""
-        atoms = Atoms(
-            numbers=self.get_array('numbers'),
-            positions=self.get_array('positions'),
-            cell=self.get_array('cell'),
-            pbc=self.get_array('pbc'),
-        )
+        arrays = self.arrays
+        atoms = Atoms(**{name: arrays[name] for name in ('numbers', 'positions', 'cell', 'pbc')})
         temperature = self.base.attributes.get('temperature_K')
         info = {} if temperature is None else {'temperature_K': temperature}
-        return labelled_atoms(atoms, self.energy, self.forces, self.stress, self.stress_axes, split=self.split, **info)
+        numbers = (self.energy, arrays['forces'], arrays.get('stress'), self.stress_axes)
+        return labelled_atoms(atoms, *numbers, split=self.split, **info)

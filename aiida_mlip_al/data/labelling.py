@@ -16,6 +16,7 @@ from aiida_mlip_al.sampling.checks import min_distance_ratio, too_close
 
 from .dataset import DatasetData
 from .extxyz import labelled_atoms
+from .frame import atoms_of
 from .label import LabelData
 
 
@@ -79,7 +80,7 @@ def label_structure(
     """
     attributes = structure.base.attributes
     temperature = attributes.get('origin', {}).get('temperature_K')
-    atoms = labelled_atoms(structure.get_ase(), energy, forces, stress, stress_axes, temperature_K=temperature)
+    atoms = labelled_atoms(atoms_of(structure), energy, forces, stress, stress_axes, temperature_K=temperature)
     return LabelData.from_ase(atoms, *theory, attributes.get('split', 'train'), energy_extrapolated)
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from aiida_mlip_al.sampling.checks import too_close
 from aiida_mlip_al.sampling.walkers import as_list
+from aiida_mlip_al.selection.measure import MEASURED
 
 from .box import Box
 from .dump import Dump
 from .settings import LammpsExploreSettings
 
 Array = NDArray[np.float64]
-DEVIATIONS = ('max_force_deviation', 'mean_force_deviation', 'min_force_deviation', 'energy_deviation_per_atom')
+COLUMNS = {'max_force', 'min_force_deviation', *MEASURED}
 
 
 class End(NamedTuple):
@@ -106,7 +107,9 @@ def walker_frames(
         energies = np.array([record['energy'] for record in found], dtype=float)
         forces = box.vectors_back(in_slots(np.array([record['forces'] for record in found], dtype=float)))
         columns = {
-            name: np.array([record[name] for record in found], dtype=float) for name in ('max_force', *DEVIATIONS)
+            name: np.array([record[name] for record in found], dtype=float)
+            for name in sorted(COLUMNS)
+            if not found or name in found[0]
         }
         if found and found[0].get('descriptor') is not None:
             columns['descriptors'] = np.array([record['descriptor'] for record in found], dtype=np.float32)

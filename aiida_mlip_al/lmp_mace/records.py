@@ -43,6 +43,8 @@ def record_line(step: int, found: Evaluation) -> str:
         'max_force_deviation': disagreement.max_force,
         'mean_force_deviation': disagreement.mean_force,
         'min_force_deviation': disagreement.min_force,
+        'percentile_force_deviation': disagreement.percentile_force,
+        'relative_force_deviation': disagreement.relative_force,
         'energy_deviation_per_atom': disagreement.energy_per_atom,
         'descriptor': _rounded(found.descriptor, _DESCRIPTOR_DIGITS),
         'forces': [_rounded(force, _FORCE_DIGITS) for force in forces],

@@ -104,6 +104,22 @@ class Bias(StepParameters):
         return str(self.plumed or self.colvars)
 
 
+class UncertaintyBias(StepParameters):
+    """A bias towards structures on whose energy the committee disagrees. Labels are of the plain energy.
+
+    The energy is that of the first model minus tau times the standard deviation of the members' energies, as in hyperactive
+    learning (van der Oord et al., npj Comput. Mater. 9, 168 (2023)); tau follows from the ratio of the forces. Every step
+    then costs a pass of all members.
+    """
+
+    ratio: float = Field(
+        default=0.25, gt=0, le=1, description="mean force of the bias over the mean force of the model: tau's measure"
+    )
+    memory: int = Field(default=100, ge=1, description='steps over which these means are taken')
+    max_force: Positive = Field(default=2.0, description='no atom feels more of the bias than this, eV/Å')
+    start_iteration: int = Field(default=1, ge=1, description='iterations before this one are not biased')
+
+
 class ExploreSettings(Dynamics):
     """An exploration with any engine: dynamics, walkers, and how the committee watches itself."""
 
@@ -144,11 +160,19 @@ class AseExploreSettings(ExploreSettings):
     """An exploration with ASE."""
 
     walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
+    uncertainty_bias: UncertaintyBias | None = Field(
+        default=None, description='a bias towards structures on whose energy the committee disagrees'
+    )
 
     @model_validator(mode='after')
     def _check_bias(self) -> AseExploreSettings:
         if self.bias is not None and self.bias.program != 'plumed':
             raise ValueError("the engine 'ase' is biased by 'plumed'; 'colvars' is of the engine 'lammps'")
+        if self.uncertainty_bias is not None:
+            if self.ensemble == 'npt':
+                raise ValueError("'uncertainty_bias' has no stress: choose the ensemble nvt or nve")
+            if self.bias is not None:
+                raise ValueError("give 'bias' or 'uncertainty_bias', not both")
         return self
 
     @property
@@ -181,6 +205,18 @@ def dynamics_of(settings: Dynamics, stride: int) -> dict[str, Any]:
     dynamics = {**{key: getattr(settings, key) for key in DYNAMICS_KEYS}, 'stride': stride}
     limits = settings.distance_limits if isinstance(settings, ExploreSettings) else []
     return {**dynamics, 'distance_limits': [limit.model_dump() for limit in limits]} if limits else dynamics
+
+
+def check_of(settings: AseExploreSettings, iteration: int) -> dict[str, Any]:
+    """Return how the committee watches the walkers of an iteration, and whether it biases them.
+
+    :param iteration: of the loop, from 1.
+    """
+    check: dict[str, Any] = {key: getattr(settings, key) for key in ('check_interval', 'upper', 'dtype')}
+    bias = settings.uncertainty_bias
+    if bias is not None and iteration >= bias.start_iteration:
+        check['uncertainty_bias'] = bias.model_dump(exclude={'start_iteration'})
+    return check
 
 
 def spread_walkers(

@@ -15,16 +15,18 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_mlip_al.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_al.calculations.functions import assess_labels, record_iteration, select_frames
 from aiida_mlip_al.calculations.mace_train import validate_parameters
+from aiida_mlip_al.calculations.properties import PropertiesCalculation
 from aiida_mlip_al.calculations.seed_functions import round_seed
 from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.sampling.base import stream
+from aiida_mlip_al.selection.rmsd import PERIODIC
 from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_select, validate_stop
 
 from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
-from .explore import ExploreWorkChain, validate_exploration
+from .explore import LAMMPS_NEEDS_MEMBERS, ExploreWorkChain, validate_exploration
 from .label import LabelWorkChain, late_jobs
 from .perturb_and_sample import PerturbAndSampleWorkChain
 from .seed_stages import reuse_problem
@@ -46,6 +48,13 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         message = reuse_problem(seeding.get('chains', {}), seeding.get('vasp', {}), inputs['label'])
         if message:
             return message
+    uncertain = 'uncertainty' in inputs['train']
+    if inputs['train']['members'].value == 1 and not uncertain:
+        return 'One model alone has no deviation: give `train.uncertainty`, or set `members` to 2 or more.'
+    if uncertain and inputs['explore'].get('lammps'):
+        return LAMMPS_NEEDS_MEMBERS
+    if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
+        return PERIODIC
     return validate_exploration(inputs['explore'])
 
 
@@ -113,7 +122,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         spec.expose_inputs(
             ExploreWorkChain,
             namespace='explore',
-            exclude=('structures', 'committee', 'seed', 'history'),
+            exclude=('structures', 'committee', 'uncertainty', 'seed', 'history'),
             namespace_options={'help': 'How the committee explores.'},
         )
         for namespace in ('label', 'train', 'explore'):
@@ -130,6 +139,16 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             namespace='evaluate',
             include=('code', 'metadata', 'settings'),
             namespace_options={'help': 'How the committee is evaluated on the labelled frames.'},
+        )
+        spec.expose_inputs(
+            PropertiesCalculation,
+            namespace='properties',
+            include=('code', 'metadata', 'settings'),
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'Which properties of a committee are compared with those of the one before, to stop.',
+            },
         )
         spec.input(
             'select',
@@ -236,6 +255,8 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.ctx.iteration = 0
         self.ctx.seed_round = 0
         self.ctx.seeds_suffice = True
+        self.ctx.labelled_seeds = []
+        self.ctx.uncertainty = None
         self.ctx.labelled = self.ctx.new_labels = self.ctx.late = self.ctx.came_late = None
         self.ctx.starts = [node.pk for _, node in sorted(self.inputs.structures.items())]
         for name, dataset in self.ctx.datasets.items():
@@ -291,7 +312,9 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.ctx.seeds_suffice = True
         for namespace in self.ctx.seeded:
             shard = self.round_label('seeds' if namespace == 'seeding' else namespace)
-            failed = self.keep_labels(self.ctx[self.round_label(f'label_{namespace}')], shard)
+            node = self.ctx[self.round_label(f'label_{namespace}')]
+            self.ctx.labelled_seeds.append(node)
+            failed = self.keep_labels(node, shard)
             if failed is not None:
                 return failed
         return None
@@ -349,13 +372,19 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             return failed
         for member, model in self.ctx.committee.items():
             self.out(f'iterations.{self.name}.committee.{member}', model)
+        if self.ctx.uncertainty is not None:
+            self.out(f'iterations.{self.name}.uncertainty', self.ctx.uncertainty)
         return None
 
     def run_explore(self) -> None:
-        """Explore with the committee, and evaluate it on all labelled frames, side by side."""
+        """Explore with the committee, evaluate it on all labelled frames, and compute what it predicts, side by side."""
         self.submit_evaluate(f'{self.name}_evaluate')
+        if 'properties' in self.inputs:
+            self.submit_properties(f'{self.name}_properties')
         inputs = AttributeDict(self.exposed_inputs(ExploreWorkChain, 'explore'))
         inputs.committee = self.ctx.committee
+        if self.ctx.uncertainty is not None:
+            inputs.uncertainty = self.ctx.uncertainty
         inputs.seed = self.inputs.seed
         inputs.structures = self.choose_starts(inputs.settings.get_dict().get('walkers', 1))
         if self.ctx.history is not None:
@@ -398,7 +427,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             self.report(f'late labels: {describe(node)}')
         self.keep_shard(node, f'{self.ctx.labelled}_late')
         if 'dataset' in node.outputs:
-            self.ctx.came_late = node.outputs.dataset
+            self.ctx.came_late = node
             self.assess_labels(late=node.outputs.dataset)
 
     def select_frames(self) -> None:
@@ -470,28 +499,46 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         if self.ctx.new_labels is not None:
             optional['new_labels'] = self.ctx.new_labels
         if self.ctx.came_late is not None:
-            optional['late'], self.ctx.came_late = self.ctx.came_late, None
-        reports = {
-            'train': dict(self.ctx[f'{self.name}_train'].outputs.reports.items()),
-            'explore': dict(exploration.outputs.reports.items()),
-        }
-        if self.ctx.frames:
-            reports['label'] = {'label': self.ctx[f'{self.name}_label'].outputs.report}
+            optional['late'] = self.ctx.came_late.outputs.dataset
+        predicted = self.ctx.get(f'{self.name}_properties')
+        if predicted is not None and 'properties' in predicted.outputs:
+            optional['properties'] = predicted.outputs.properties
+            self.out(f'iterations.{self.name}.properties', predicted.outputs.properties)
         self.ctx.history = record_iteration(
             self.inputs.stop,
             self.ctx.selection,
             evaluation.outputs.errors,
             deviations=dict(exploration.outputs.deviations.items()),
-            reports=reports,
+            reports=self.reports_of_iteration(),
             **optional,
         )['history']
+        self.ctx.came_late = None
         self.out(f'iterations.{self.name}.history', self.ctx.history)
         self.ctx.stop_reason = self.ctx.history['stop_reason']
         row = self.ctx.history['rows'][-1]
         self.report(
             f'{self.name}: {row["n_labels"]} labels, accurate fraction {row["accurate_fraction"]:.2f}'
-            + (f'; stopping: {self.ctx.stop_reason}' if self.ctx.stop_reason else '')
+            + (f'; stopping: {self.ctx.history["stop_sentence"]}' if self.ctx.stop_reason else '')
         )
+
+    def reports_of_iteration(self) -> dict[str, dict[str, orm.Dict]]:
+        """Return what the jobs since the last iteration cost, by stage and job."""
+        nodes = {'label': [self.ctx.came_late] if self.ctx.came_late is not None else []}
+        if self.ctx.frames:
+            nodes['label'].append(self.ctx[f'{self.name}_label'])
+        if self.ctx.iteration == 1:
+            nodes['label_seeds'] = self.ctx.labelled_seeds
+        if f'{self.name}_properties' in self.ctx:
+            nodes['properties'] = [self.ctx[f'{self.name}_properties']]
+        return {
+            'train': dict(self.ctx[f'{self.name}_train'].outputs.reports.items()),
+            'explore': dict(self.ctx[f'{self.name}_explore'].outputs.reports.items()),
+            **{
+                stage: found
+                for stage, jobs in nodes.items()
+                if (found := {f'job_{node.pk}': node.outputs.report for node in jobs if 'report' in node.outputs})
+            },
+        }
 
     # -------------------------------------------------------------------------------------------------------------- final
 
@@ -506,6 +553,8 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             return failed
         for member, model in self.ctx.committee.items():
             self.out(f'final.committee.{member}', model)
+        if self.ctx.uncertainty is not None:
+            self.out('final.uncertainty', self.ctx.uncertainty)
         return None
 
     def run_final_evaluation(self) -> None:
@@ -595,6 +644,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_TRAIN_FAILED.format(message=describe(node))
         self.ctx.committee = dict(node.outputs.committee.items())
+        self.ctx.uncertainty = node.outputs.uncertainty if 'uncertainty' in node.outputs else None
         if self.ctx.reference_energies is None:
             self.ctx.reference_energies = node.outputs.reference_energies
         return None
@@ -603,9 +653,19 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         """Submit the evaluation of the current committee on all shards."""
         inputs = AttributeDict(self.exposed_inputs(EvaluateCalculation, 'evaluate'))
         inputs.committee = self.ctx.committee
+        if self.ctx.uncertainty is not None:
+            inputs.uncertainty = self.ctx.uncertainty
         inputs.datasets = self.ctx.datasets
         inputs.metadata.call_link_label = label
         self.to_context(**{label: self.submit(EvaluateCalculation, **inputs)})
+
+    def submit_properties(self, label: str) -> None:
+        """Submit the properties of the given structures by the current committee."""
+        inputs = AttributeDict(self.exposed_inputs(PropertiesCalculation, 'properties'))
+        inputs.committee, inputs.seed = self.ctx.committee, self.inputs.seed
+        inputs.structures = dict(self.inputs.structures)
+        inputs.metadata.call_link_label = label
+        self.to_context(**{label: self.submit(PropertiesCalculation, **inputs)})
 
 
 def trains(dataset: DatasetData) -> bool:

@@ -290,6 +290,7 @@ class Inputs:
         inputs: dict[str, Any] = {
             'chains': {name: orm.List(list(chain)) for name, chain in chains.items()},
             'split': orm.Dict(split),
+            'max_concurrent': self.config.seed_max_concurrent,
         }
         levels = self.vasp_levels(chains)
         if levels:
@@ -311,6 +312,7 @@ class Inputs:
         inputs: dict[str, Any] = {
             'members': orm.Int(mace.members),
             'min_members': orm.Int(mace.min_members),
+            'members_per_job': self.config.train.members_per_job,
             'max_concurrent': self.config.train.max_concurrent,
             'mace': {'train': {**self.job('train'), 'parameters': orm.Dict(mace.parameters(**changes))}},
         }
@@ -318,6 +320,9 @@ class Inputs:
             inputs['foundation_model'] = load_model(mace.foundation_model, self.folder)
         if mace.replay is not None:
             inputs['mace']['train']['replay'] = load_typed(mace.replay, DatasetData, 'dataset')
+        if self.config.train.uncertainty is not None:
+            settings = self.config.train.uncertainty.llpr.model_dump()
+            inputs['uncertainty'] = {**self.job('train'), 'settings': orm.Dict(settings)}
         return inputs
 
     def explore(self) -> dict[str, Any]:
@@ -328,7 +333,7 @@ class Inputs:
         explore, lammps = self.config.explore, self.config.explore.lammps
         chosen = explore.settings if lammps is None else lammps.values
         settings = chosen.model_dump(exclude_none=True)
-        if self.config.select.upper is not None:
+        if self.config.select.upper is not None and self.config.select.measure == 'max':
             settings.setdefault('upper', self.config.select.upper)
         inputs: dict[str, Any] = {'settings': orm.Dict(settings), 'max_concurrent': explore.max_concurrent}
         if chosen.bias is not None:
@@ -369,9 +374,9 @@ class Inputs:
     def run(self) -> dict[str, Any]:
         """Return the inputs of ActiveLearningWorkChain."""
         config = self.config
-        select = config.select.model_dump(exclude_none=True)
-        if config.stop.max_labels is not None:
-            select.setdefault('label_budget', config.stop.max_labels)
+        select = config.select.model_dump()
+        if select['label_budget'] is None:
+            select['label_budget'] = config.stop.max_labels
         inputs: dict[str, Any] = {
             'structures': self.structures,
             'seed': self.seed,
@@ -380,7 +385,7 @@ class Inputs:
             'explore': self.explore(),
             'evaluate': {**self.job('evaluate'), 'settings': orm.Dict({'descriptors': True, 'dtype': 'float64'})},
             'select': orm.Dict(select),
-            'stop': orm.Dict(config.stop.model_dump(exclude_none=True)),
+            'stop': orm.Dict(config.stop.model_dump()),
             'warm_start': orm.Bool(config.train.mace.warm_start is not None),
             'metadata': {'label': config.label},
         }
@@ -401,6 +406,9 @@ class Inputs:
                 **self.sample(config.test, {'name': 'test'}),
                 'seed': orm.Int(config.random_seed + 1_000_003),
             }
+        if config.stop.properties is not None:
+            settings = orm.Dict(config.stop.properties.job_settings())
+            inputs['properties'] = {**self.job('evaluate'), 'settings': settings}
         return inputs
 
 

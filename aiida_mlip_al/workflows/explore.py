@@ -11,12 +11,14 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_shell import ShellJob
 
 from aiida_mlip_al.calculations.deviate import DeviateCalculation
-from aiida_mlip_al.data import DeviationData, ModelData
+from aiida_mlip_al.data import DeviationData, ModelData, UncertaintyData
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 
 from .explore_engines import EXPLORE_ENGINES, ExploreEngine
 from .label_engines import engine_given
 from .pool import Pool
+
+LAMMPS_NEEDS_MEMBERS = 'LAMMPS explores with committees: use the engine `ase` with one model and its uncertainty.'
 
 
 def validate_exploration(inputs: Any) -> str | None:
@@ -45,6 +47,8 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return 'There is no structure to start from.'
     if not inputs.get('committee'):
         return 'There is no model to explore with.'
+    if 'uncertainty' in inputs and inputs.get('lammps'):
+        return LAMMPS_NEEDS_MEMBERS
     wrong = validate_exploration(inputs)
     if wrong is None and inputs.get('convert') and len(inputs['committee']) < 2:
         return 'There is one model: a native LAMMPS needs a committee of two or more, to say how far they differ.'
@@ -64,6 +68,12 @@ class ExploreWorkChain(Pool):
         super().define(spec)
         spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Where walkers start.')
         spec.input_namespace('committee', valid_type=ModelData, dynamic=True, help='The models; the first one drives.')
+        spec.input(
+            'uncertainty',
+            valid_type=UncertaintyData,
+            required=False,
+            help='Of the only model: with it, that model stands for a committee (engine ase).',
+        )
         spec.input('settings', valid_type=orm.Dict, help='Conditions, length, checks, limits.')
         spec.input('seed', valid_type=orm.Int, help="The walkers' own seeds are drawn from it.")
         spec.input(

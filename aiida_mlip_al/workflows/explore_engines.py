@@ -100,6 +100,8 @@ class AseExploreEngine(ExploreEngine):
         exposed.committee = dict(inputs.committee)
         exposed.structures = {name: inputs.structures[name] for name in sorted(starts)}
         exposed.dynamics, exposed.check, exposed.walkers = plan['dynamics'], plan['check'], walkers
+        if 'uncertainty' in inputs:
+            exposed.uncertainty = inputs.uncertainty
         if 'bias' in plan:
             exposed.bias = plan['bias']
         return exposed

@@ -337,3 +337,23 @@ def test_a_cut_file_keeps_its_complete_frames(make_dataset: Make, cut: int) -> N
 def test_a_broken_count_ends_the_complete_frames(make_dataset: Make) -> None:
     lines = make_dataset(train=2, validation=0).get_content().splitlines(keepends=True)
     assert len(load_complete_frames(''.join([*lines[:5], 'three\n', *lines[6:]]))) == 1
+
+
+class TestShards:
+    """A long file becomes several datasets."""
+
+    def test_every_frame_is_in_one_of_them(self, make_labelled: Make, tmp_path: Path) -> None:
+        frames = [make_labelled(number) for number in range(7)]
+        (tmp_path / 'long.xyz').write_bytes(dump_frames(frames))
+        shards = list(DatasetData.shards_from_file(tmp_path / 'long.xyz', 'xtb', size=3))
+        assert [shard.n_frames for shard in shards] == [3, 3, 1]
+        assert {shard.theory_hash for shard in shards} == {'xtb'}
+        energies = [frame.info['REF_energy'] for shard in shards for frame in shard.store().iterate()]
+        assert energies == [frame.info['REF_energy'] for frame in frames]
+
+    def test_bad_frame_has_its_number_in_the_file(self, make_labelled: Make, tmp_path: Path) -> None:
+        frames = [make_labelled(number) for number in range(5)]
+        del frames[4].info['REF_energy']
+        (tmp_path / 'bad.xyz').write_bytes(dump_frames(frames))
+        with pytest.raises(ValueError, match=r'^Frame 4 of .*bad.xyz has no energy'):
+            list(DatasetData.shards_from_file(tmp_path / 'bad.xyz', 'xtb', size=2))

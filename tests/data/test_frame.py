@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from aiida.orm import QueryBuilder, StructureData, load_node
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_mlip_al.data import FrameData
+from aiida_mlip_al.data.frame import atoms_of
 
 ORIGIN: dict[str, Any] = {
     'kind': 'explore',
@@ -91,3 +93,23 @@ def test_queried_by_origin() -> None:
         project='uuid',
     )
     assert query.all(flat=True) == [node.uuid]
+
+
+def test_atoms_of_is_get_ase() -> None:
+    """For the numbers that a label is computed from; positions outside of the cell stay there."""
+    atoms = bulk('NaCl', 'rocksalt', a=5.6).repeat((2, 1, 1))
+    atoms.positions[0] -= 7.0
+    atoms.pbc = [True, False, True]
+    for node in (FrameData.from_ase(atoms), StructureData(ase=atoms).store(), StructureData(ase=molecule('H2O'))):
+        found, expected = atoms_of(node), node.get_ase()
+        np.testing.assert_array_equal(found.numbers, expected.numbers)
+        np.testing.assert_array_equal(found.positions, expected.positions)
+        np.testing.assert_array_equal(found.cell.array, expected.cell.array)
+        np.testing.assert_array_equal(found.pbc, expected.pbc)
+
+
+def test_atoms_of_a_mixed_site_is_refused_as_by_get_ase() -> None:
+    node = StructureData(cell=np.eye(3).tolist())
+    node.append_atom(position=(0.0, 0.0, 0.0), symbols=['Cu', 'Ni'], weights=[0.5, 0.5])
+    with pytest.raises(ValueError, match='alloy'):
+        atoms_of(node)

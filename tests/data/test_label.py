@@ -148,3 +148,18 @@ def test_queried_by_attributes(make_labelled: Make) -> None:
         project=['attributes.energy'],
     )
     assert sorted(query.all(flat=True)) == energies[:2]
+
+
+def test_one_file_holds_all_arrays(make_labelled: Make) -> None:
+    """AiiDA's own interface to arrays still works, also on a node from the database."""
+    frame = make_labelled(stress=STRESS)
+    node = LabelData.from_ase(frame, 'xtb', 'abc')
+    node.set_array('charges', np.array([0.5, -0.25, -0.25]))
+    found = load_node(node.store().pk)
+    assert found.base.repository.list_object_names() == ['label.npz']
+    assert sorted(found.get_arraynames()) == ['cell', 'charges', 'forces', 'numbers', 'pbc', 'positions', 'stress']
+    assert found.get_shape('forces') == (len(frame), 3)
+    np.testing.assert_array_equal(found.get_array('charges'), [0.5, -0.25, -0.25])
+    np.testing.assert_array_equal(dict(found.get_iterarrays())['positions'], frame.positions)
+    with pytest.raises(KeyError, match='no array `spins`'):
+        found.get_array('spins')

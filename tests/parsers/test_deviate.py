@@ -87,6 +87,8 @@ def test_finished(parse_retrieved: Make) -> None:
         'max_force_deviation': [0, 2, 4],
         'mean_force_deviation': [0, 1.5, 3],
         'min_force_deviation': [0, 1, 2],
+        'percentile_force_deviation': [0, 1.95, 3.9],
+        'relative_force_deviation': [0, 1 / 1.2, 2 / 2.2],
         'energy_deviation_per_atom': [0, 0.5, 1],
         'descriptors': np.arange(3)[:, None] * np.ones(4),
     }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fault_table import row
 from slurm.lab import LabError, SlurmLab
 
 
@@ -34,7 +37,12 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
 @pytest.fixture
 def slurm_computer(slurm: SlurmLab, aiida_profile_clean: Any, aiida_computer: Callable[..., Any]) -> Any:
     """That SLURM as a computer."""
-    return aiida_computer(label='slurm', scheduler_type='core.slurm', configuration_kwargs={'safe_interval': 0})
+    return aiida_computer(
+        label='slurm',
+        scheduler_type='core.slurm',
+        minimum_job_poll_interval=1,
+        configuration_kwargs={'safe_interval': 0},
+    )
 
 
 @pytest.fixture
@@ -61,6 +69,10 @@ class Log:
     def computed(self) -> list[float]:
         """Return the structures (x of the first atom, Å) whose computation came to its end, in the order of the numbers."""
         return sorted(line['x'] for line in self.lines('done'))
+
+    def repeated(self) -> int:
+        """Return how many computations came to their end a second time."""
+        return sum(count - 1 for count in Counter(self.computed()).values())
 
     def jobs(self) -> list[str]:
         """Return the numbers of the jobs that began to compute, in their order."""
@@ -98,8 +110,49 @@ def recorded(slurm_python: Any, log: Log) -> Callable[..., dict[str, Any]]:
     return make
 
 
+class Retries(logging.Handler):
+    """Counts how often AiiDA tried something in vain at a computer, and will try again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count."""
+        self.count += 'excepted, retrying after' in record.getMessage()
+
+
+@pytest.fixture
+def retries(aiida_profile: Any) -> Iterator[Retries]:
+    """What fails at a computer is tried again after one second, then two, four, …; and how often that was."""
+    from aiida.manage.configuration import get_config
+
+    handler, logger = Retries(), logging.getLogger('aiida')
+    option = 'transport.task_retry_initial_interval'
+    get_config().set_option(option, 1)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+    get_config().unset_option(option)
+
+
+@pytest.fixture
+def tell(slurm: SlurmLab, record_property: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that adds a line to the table of faults: ``tell(fault, node, results, lost, repeated)``."""
+    from aiida.orm import CalcJobNode
+
+    def add(fault: str, node: Any, results: str, lost: int, repeated: int) -> None:
+        family = [node, *node.called_descendants]
+        jobs = sorted((job for job in family if isinstance(job, CalcJobNode)), key=lambda job: job.pk)
+        happened = ', '.join(f'{slurm.state(job.get_job_id())} ({job.exit_status})' for job in jobs)
+        end = 'recovered' if node.is_finished_ok else f'stopped ({node.exit_status})'
+        record_property(*row(fault, happened, end, results, lost, repeated))
+
+    return add
+
+
 @contextmanager
-def meanwhile(condition: Callable[[], bool], action: Callable[[], None], limit_s: float = 120.0) -> Iterator[None]:
+def meanwhile(condition: Callable[[], bool], action: Callable[[], None], limit_s: float = 240.0) -> Iterator[None]:
     """Do something beside what is done in the context, as soon as a condition holds; an error of the action is raised.
 
     :param limit_s: the condition must hold within this time.
@@ -111,7 +164,7 @@ def meanwhile(condition: Callable[[], bool], action: Callable[[], None], limit_s
         deadline = time.monotonic() + limit_s
         try:
             while not condition():
-                if leave.wait(0.1) or time.monotonic() > deadline:
+                if leave.wait(0.05) or time.monotonic() > deadline:
                     raise TimeoutError('the moment of the fault never came')
             action()
         except BaseException as error:

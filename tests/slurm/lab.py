@@ -1,6 +1,7 @@
-"""A SLURM of one node in a folder of its own: munged, slurmctld and slurmd as root, without systemd and without the system's files.
+"""A SLURM of one node in a folder of its own: all daemons as root, without systemd and without the system's files.
 
-The node pretends to have more cores than the machine, and GPUs whose device files are null devices.
+The node pretends to have more cores than the machine, and GPUs whose device files are null devices. There is accounting where
+slurmdbd and MariaDB are installed. Several labs can run side by side.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'scancel', 'scontrol', 'sinfo')
+ACCOUNTING_PROGRAMS = ('mariadbd', 'mariadb-install-db', 'mariadb', 'slurmdbd', 'sacct')
 ROOTS_PATH = f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin'
-CORES, GPUS, MEMORY_MB = 8, 2, 4000
+CORES, GPUS, MEMORY_MB = 8, 2, 8000
 # How long commands try to reach slurmctld.
 MESSAGE_TIMEOUT_S = 3
 
@@ -39,7 +43,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/finished_jobs
 SelectType=select/cons_tres
@@ -50,13 +54,41 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=15
+SlurmdTimeout=10
 MessageTimeout={message_timeout}
-MinJobAge=60
+MinJobAge=3600
 KillWait=2
-DefMemPerCPU=500
+DefMemPerCPU=1000
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=lab Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounting_port}
+AccountingStoragePass={folder}/munge.socket"""
+NO_ACCOUNTING = 'AccountingStorageType=accounting_storage/none'
+ACCOUNTING_DAEMON = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={accounting_port}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=lab
+StoragePass=lab
+StorageLoc=lab
+"""
+DATABASE = """\
+create database lab;
+create user 'lab'@'127.0.0.1' identified by 'lab';
+grant all on lab.* to 'lab'@'127.0.0.1';
 """
 
 
@@ -74,6 +106,12 @@ class SlurmLab:
         self.folder = folder
         self.host = socket.gethostname().split('.')[0]
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._controller_port, self._node_port, self._accounting_port, self._database_port = free_ports(4)
+
+    @property
+    def accounts(self) -> bool:
+        """Whether this SLURM keeps accounts, so that `sacct` can say what became of a job."""
+        return not missing(ACCOUNTING_PROGRAMS)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,9 +123,8 @@ class SlurmLab:
 
         :raises LabError: if a program is missing, this is not root, or a daemon does not come up.
         """
-        missing = [name for name in PROGRAMS if shutil.which(name, path=ROOTS_PATH) is None]
-        if missing:
-            raise LabError(f'{", ".join(missing)} not installed (Debian: slurm-wlm, munge)')
+        if missing(PROGRAMS):
+            raise LabError(f'{", ".join(missing(PROGRAMS))} not installed (Debian: slurm-wlm, munge)')
         if os.geteuid() != 0:
             raise LabError('only root can start slurmd')
         self._write_files()
@@ -97,9 +134,11 @@ class SlurmLab:
             options |= {'seed-file': self.folder / 'munged.seed', 'log-file': self.folder / 'munged.log'}
             self._start('munged', '--foreground', '--force', *(f'--{name}={path}' for name, path in options.items()))
             self._wait_until(socket_file.exists, 'munged')
+            if self.accounts:
+                self._start_accounting()
             self.start_controller()
             self.start_node()
-            self._wait_until(lambda: self.ask('sinfo', '-h', '-o', '%T') in {'idle', 'mixed', 'allocated'}, 'slurmd')
+            self._wait_until(self.has_node, 'slurmd')
         except BaseException:
             self.stop()
             raise
@@ -122,6 +161,23 @@ class SlurmLab:
         """Start slurmd; it finds the jobs that an earlier one left running."""
         self._start('slurmd', '-D')
 
+    def has_node(self) -> bool:
+        """Whether the node is there and takes jobs."""
+        return self.ask('sinfo', '-h', '-o', '%T') in {'idle', 'mixed', 'allocated'}
+
+    def crash_node(self) -> None:
+        """Kill slurmd and every job on the node, as if its power had gone."""
+        self.end('slurmd', wait_s=0)
+        for keeper in psutil.process_iter(['name']):
+            with suppress(psutil.Error):
+                if keeper.info['name'].startswith('slurmstepd') and keeper.cwd() == str(self.folder):
+                    for process in [keeper, *keeper.children(recursive=True)]:
+                        process.kill()
+
+    def reach_time_limit(self, job: str) -> None:
+        """Let a job's time limit be now: SLURM counts in minutes, and ends it at its next look."""
+        self.ask('scontrol', 'update', f'JobId={job}', 'EndTime=now+1')
+
     def end(self, daemon: str, wait_s: float = 10.0) -> None:
         """End a daemon.
 
@@ -141,16 +197,17 @@ class SlurmLab:
         """Return the numbers of all jobs that wait, run or are ending."""
         return self.ask('squeue', '-h', '-o', '%i').split()
 
+    def fields(self, job: str) -> dict[str, str]:
+        """Return what SLURM itself says of a job, for example `JobState` and `WorkDir`."""
+        return dict(item.partition('=')[::2] for item in self.ask('scontrol', 'show', 'job', job).split())
+
     def state(self, job: str) -> str:
-        """Return what SLURM itself says has become of a job, for example `TIMEOUT`."""
-        fields = dict(item.partition('=')[::2] for item in self.ask('scontrol', 'show', 'job', job).split())
-        return fields['JobState']
+        """Return what has become of a job, for example `TIMEOUT`."""
+        return self.fields(job)['JobState']
 
     def ask(self, *command: str) -> str:
         """Return what a command of SLURM prints."""
-        environment = {**os.environ, **self.environment}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        return done.stdout.strip()
+        return self._run(*command).stdout.strip()
 
     def _write_files(self) -> None:
         for name in ('state', 'spool', 'dev'):
@@ -166,18 +223,51 @@ class SlurmLab:
             except OSError as error:
                 raise LabError(f'the device file of a GPU cannot be made here ({error.strerror})') from None
         (self.folder / 'gres.conf').write_text(f'Name=gpu File={self.folder}/dev/nvidia[0-{GPUS - 1}]\n')
-        controller_port, node_port = free_ports(2)
+        ports = {'accounting_port': self._accounting_port, 'database_port': self._database_port}
+        accounting = (
+            ACCOUNTING.format(folder=self.folder, **ports)
+            if self.accounts
+            else 'AccountingStorageType=accounting_storage/none'
+        )
         text = CONFIGURATION.format(
             host=self.host,
             folder=self.folder,
-            controller_port=controller_port,
-            node_port=node_port,
+            controller_port=self._controller_port,
+            node_port=self._node_port,
+            accounting=accounting,
             message_timeout=MESSAGE_TIMEOUT_S,
             cores=CORES,
             gpus=GPUS,
             memory_mb=MEMORY_MB,
         )
         (self.folder / 'slurm.conf').write_text(text)
+        accounting_file = self.folder / 'slurmdbd.conf'
+        accounting_file.write_text(ACCOUNTING_DAEMON.format(host=self.host, folder=self.folder, **ports))
+        accounting_file.chmod(0o600)
+
+    def _start_accounting(self) -> None:
+        data, socket_file = self.folder / 'database', self.folder / 'database.socket'
+        install = ['mariadb-install-db', '--no-defaults', '--user=root', f'--datadir={data}', '--skip-test-db']
+        installed = self._run(*install, '--auth-root-authentication-method=normal')
+        if installed.returncode:
+            raise LabError(f'mariadb-install-db: {(installed.stdout + installed.stderr).strip()[-200:]}')
+        where = ['--no-defaults', f'--socket={socket_file}']
+        address = ['--bind-address=127.0.0.1', f'--port={self._database_port}']
+        small = [
+            '--innodb-buffer-pool-size=32M',
+            '--innodb-lock-wait-timeout=900',
+            '--innodb-flush-log-at-trx-commit=0',
+        ]
+        self._start('mariadbd', *where, '--user=root', f'--datadir={data}', *address, *small)
+        client = ['mariadb', *where, '--user=root']
+        self._wait_until(lambda: self._run(*client, '-e', 'select 1').returncode == 0, 'mariadbd')
+        self._run(*client, '-e', DATABASE)
+        self._start('slurmdbd', '-D')
+        self._wait_until(lambda: is_open(self._accounting_port), 'slurmdbd')
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **self.environment, 'PATH': ROOTS_PATH}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     def _start(self, daemon: str, *arguments: str) -> None:
         program = shutil.which(daemon, path=ROOTS_PATH)
@@ -193,7 +283,7 @@ class SlurmLab:
                 start_new_session=True,
             )
 
-    def _wait_until(self, condition: Callable[[], bool], daemon: str, limit_s: float = 30.0) -> None:
+    def _wait_until(self, condition: Callable[[], bool], daemon: str, limit_s: float = 90.0) -> None:
         deadline = time.monotonic() + limit_s
         while not condition():
             ended = [name for name, process in self._daemons.items() if process.poll() is not None]
@@ -206,6 +296,17 @@ class SlurmLab:
         log = self.folder / f'{daemon}.out'
         lines = log.read_text(errors='replace').split('\n') if log.exists() else []
         return next((line for line in reversed(lines) if line.strip()), 'it printed nothing')
+
+
+def missing(programs: Sequence[str]) -> list[str]:
+    """Return the programs that are not installed."""
+    return [name for name in programs if shutil.which(name, path=ROOTS_PATH) is None]
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as client:
+        return client.connect_ex(('127.0.0.1', port)) == 0
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,0 +1,89 @@
+"""ManyNodes: a process whose inputs or outputs are many nodes does not pay for each of them again and again."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType, validate_link_label
+from aiida.orm.entities import EntityTypes
+from aiida.orm.utils.links import LinkTriple
+
+# A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
+CHUNK = 10
+
+
+class ManyNodes:
+    """Mix-in for calculations and work chains.
+
+    Before each link AiiDA asks the database with several queries whether it would contradict another one. The links of a node
+    that is not stored yet, or of the outputs of one process under names of its own, cannot. With each change of state AiiDA
+    writes a checkpoint with all inputs; here the text of the inputs, which never change, is made once.
+    """
+
+    node: orm.ProcessNode
+
+    def _setup_inputs(self) -> None:
+        """Link the inputs to the process's node, which is not stored yet."""
+        link_type = LinkType.INPUT_CALC if isinstance(self.node, orm.CalculationNode) else LinkType.INPUT_WORK
+        for name, node in self._flat_inputs().items():  # type: ignore[attr-defined]
+            if node is not None:
+                validate_link_label(name)
+                self.node.base.links.incoming_cache.append(LinkTriple(node, link_type, name))
+        if isinstance(self.node, orm.CalcJobNode) and not self.node.computer:
+            self.node.computer = self.inputs.code.computer  # type: ignore[attr-defined]
+
+    def encode_input_args(self, inputs: Any) -> Any:
+        """Return the text of inputs or outputs for a checkpoint."""
+        texts: dict[int, Any] = self.__dict__.setdefault('_texts', {})
+        if inputs is not self.inputs and inputs is not self.raw_inputs:  # type: ignore[attr-defined]
+            return super().encode_input_args(inputs)  # type: ignore[misc]
+        if id(inputs) not in texts:
+            texts[id(inputs)] = super().encode_input_args(inputs)  # type: ignore[misc]
+        return texts[id(inputs)]
+
+    def update_outputs(self) -> None:
+        """Store and link the outputs that are new since the last call."""
+        if self.metadata.store_provenance is False:  # type: ignore[attr-defined]
+            return
+        outputs = self._flat_outputs()  # type: ignore[attr-defined]
+        known: set[str] = self.__dict__.setdefault('_linked', set())
+        if known.issuperset(outputs):
+            return
+        known.update(self._stored_links())
+        new = {name: node for name, node in outputs.items() if name not in known}
+        for name in new:
+            validate_link_label(name)
+        if isinstance(self.node, orm.CalculationNode):
+            fresh = {name: node for name, node in new.items() if not node.is_stored}
+            self._create(fresh)
+            if len(fresh) < len(new):
+                super().update_outputs()  # type: ignore[misc]
+        else:
+            self._return(new)
+        known.update(new)
+
+    def _stored_links(self) -> list[str]:
+        types = [LinkType.CREATE.value, LinkType.RETURN.value]
+        query = orm.QueryBuilder().append(orm.Node, filters={'id': self.node.pk}, tag='process')
+        query.append(orm.Data, with_incoming='process', edge_filters={'type': {'in': types}}, edge_project='label')
+        return query.all(flat=True)  # type: ignore[no-any-return]
+
+    def _create(self, outputs: dict[str, orm.Data]) -> None:
+        items = iter(outputs.items())
+        while chunk := list(islice(items, CHUNK)):
+            with self.node.backend.transaction():
+                for name, node in chunk:
+                    node.base.links.incoming_cache.append(LinkTriple(self.node, LinkType.CREATE, name))
+                    node.store()
+
+    def _return(self, outputs: dict[str, orm.Data]) -> None:
+        for node in outputs.values():
+            node.store()
+        rows: list[dict[str, Any]] = [
+            {'input_id': self.node.pk, 'output_id': node.pk, 'label': name, 'type': LinkType.RETURN.value}
+            for name, node in outputs.items()
+        ]
+        if rows:
+            self.node.backend.bulk_insert(EntityTypes.LINK, rows)

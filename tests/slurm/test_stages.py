@@ -1,0 +1,210 @@
+"""Training and exploration on a real SLURM, with a fault in the middle: what a job had done is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory, WorkflowFactory
+from ase.build import molecule
+from ase.calculators.emt import EMT
+
+from aiida_mlip_al.data import DatasetData, ModelData
+from aiida_mlip_al.data.extxyz import labelled_atoms
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(600)]
+
+LIMIT_S = 500
+TINY = {
+    'gradient_steps': 60,
+    'r_max': 3.0,
+    'num_channels': 4,
+    'max_L': 0,
+    'max_ell': 1,
+    'correlation': 1,
+    'num_interactions': 1,
+    'batch_size': 4,
+    'valid_batch_size': 4,
+    'lr': 0.01,
+    'default_dtype': 'float32',
+}
+OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'max_wallclock_seconds': 600}
+
+
+def run(process, **inputs):
+    """Run a process; an interrupt ends it, and its jobs, if it takes too long."""
+    alarm = threading.Timer(LIMIT_S, os.kill, (os.getpid(), signal.SIGINT))
+    alarm.start()
+    try:
+        return run_get_node(process, **inputs)
+    finally:
+        alarm.cancel()
+
+
+def jobs_of(node, label):
+    jobs = (child for child in node.called_descendants if child.process_label == label)
+    return sorted(jobs, key=lambda job: job.pk)
+
+
+class RunningJobs:
+    """The jobs that are on their way: a file in their folder has some lines.
+
+    :param slurm: where they run.
+    :param pattern: of that file.
+    :param lines: how many lines.
+    """
+
+    def __init__(self, slurm, pattern, lines):
+        self.slurm, self.pattern, self.lines = slurm, pattern, lines
+
+    def folders(self):
+        """Return the folder of each, by the number of the job."""
+        found = {}
+        for job in self.slurm.jobs():
+            folder = Path(self.slurm.fields(job)['WorkDir'])
+            if any(path.read_text().count('\n') >= self.lines for path in folder.glob(self.pattern)):
+                found[job] = folder
+        return found
+
+    def freeze(self, folder):
+        """Stop all processes in a folder: a job that hangs, until SLURM wakes it up to end it."""
+        for process in psutil.process_iter(['cwd']):
+            if process.info['cwd'] == str(folder):
+                process.suspend()
+
+    def reach_time_limit_and_cancel(self):
+        """Let the first job hang until its time limit, and cancel the second one."""
+        (first, folder), (second, _) = sorted(self.folders().items(), key=lambda item: int(item[0]))
+        self.freeze(folder)
+        self.slurm.reach_time_limit(first)
+        self.slurm.ask('scancel', second)
+
+
+@pytest.fixture
+def dataset():
+    """Twelve distorted water molecules with EMT labels."""
+    frames = []
+    for index in range(12):
+        atoms = molecule('H2O')
+        atoms.rattle(0.05, seed=index)
+        atoms.calc = EMT()
+        split = 'validation' if index % 4 == 0 else 'train'
+        frames.append(labelled_atoms(atoms, atoms.get_potential_energy(), atoms.get_forces(), split=split))
+    return DatasetData.from_ase(frames, 'EMT', 'emt').store()
+
+
+@pytest.fixture
+def water():
+    """A water molecule by name."""
+    return {'water': orm.StructureData(ase=molecule('H2O')).store()}
+
+
+def epochs_of(job):
+    """Return the epochs that a job validated."""
+    folder = job.outputs.retrieved.base.repository
+    (name,) = [name for name in folder.list_object_names('results') if name.endswith('_train.txt')]
+    *lines, _ = folder.get_object_content(f'results/{name}').split('\n')
+    rows = map(json.loads, lines)
+    return {row['epoch'] for row in rows if row.get('mode') == 'eval' and row['epoch'] is not None}
+
+
+def test_trainings_go_on_from_their_checkpoints(slurm, slurm_python, dataset, during, tell):
+    """One at its time limit, one cancelled."""
+    jobs = RunningJobs(slurm, 'results/*_train.txt', lines=15)
+    with during(lambda: len(jobs.folders()) == 2, jobs.reach_time_limit_and_cancel):
+        _, node = run(
+            WorkflowFactory('mlip_al.committee_train'),
+            datasets={'shard': dataset},
+            mace={'train': {'code': slurm_python, 'parameters': orm.Dict(TINY), 'metadata': {'options': OPTIONS}}},
+            members=2,
+            seed=1,
+        )
+    members = {
+        link.link_label: link.node for link in node.base.links.get_outgoing().all() if 'member_' in link.link_label
+    }
+    lost = {}
+    for member, fault in (('member_00', 'time limit of a training'), ('member_01', 'scancel of a training')):
+        first, second = map(epochs_of, jobs_of(members[member], 'MaceTrainCalculation'))
+        all_epochs = set(range(max(second) + 1))
+        lost[member] = len(all_epochs - first - second)
+        tell(fault, members[member], f'{len(all_epochs)} epochs', lost[member], len(first & second))
+    assert node.exit_status == 0, node.exit_message
+    assert lost == {'member_00': 0, 'member_01': 0}
+    first, second = jobs_of(members['member_00'], 'MaceTrainCalculation')
+    assert (slurm.state(first.get_job_id()), first.exit_status, second.exit_status) == ('TIMEOUT', 120, 0)
+    assert second.inputs.parent_folder.pk == first.outputs.remote_folder.pk
+    assert min(epochs_of(second)) > 0, 'it does not begin at the beginning'
+    first, second = jobs_of(members['member_01'], 'MaceTrainCalculation')
+    assert (slurm.state(first.get_job_id()), first.exit_status, second.exit_status) == ('CANCELLED', 400, 0)
+    assert second.inputs.parent_folder.pk == first.outputs.remote_folder.pk
+
+
+@pytest.fixture
+def committee(tmp_path):
+    """Two models of hydrogen and oxygen."""
+    from helpers.tiny_mace import write_committee
+
+    paths = write_committee(tmp_path, ['H', 'O'], 2)
+    return {f'member_{i:02d}': ModelData.from_path(path, elements=['H', 'O']).store() for i, path in enumerate(paths)}
+
+
+def explore(code, water, committee, **settings):
+    return run(
+        WorkflowFactory('mlip_al.explore'),
+        structures=water,
+        committee=committee,
+        settings=orm.Dict({'temperature': 100, 'check_interval': 5, **settings}),
+        ase={'code': code, 'metadata': {'options': OPTIONS}},
+        seed=5,
+    )
+
+
+def test_what_was_explored_is_kept(slurm, slurm_python, water, committee, during, tell):
+    """One job at its time limit, one cancelled: neither would ever have come to its end."""
+    jobs = RunningJobs(slurm, 'walker_00.jsonl', lines=3)
+    with during(lambda: len(jobs.folders()) == 2, jobs.reach_time_limit_and_cancel):
+        results, node = explore(
+            slurm_python, water, committee, walkers=2, walkers_per_job=1, steps=10_000_000, timestep_fs=0.1
+        )
+    kept = {name: deviation.n_frames for name, deviation in results['deviations'].items()}
+    written = {}
+    for job in jobs_of(node, 'ExploreCalculation'):
+        text = (Path(job.outputs.remote_folder.get_remote_path()) / 'walker_00.jsonl').read_text()
+        written[job] = sum('end' not in json.loads(line) for line in text.split('\n')[:-1])
+    steps = [step for deviation in results['deviations'].values() for step in deviation.get_array('step')[1:]]
+    lost = sum(written.values()) - sum(kept.values())
+    tell('time limit and scancel of explorations', node, f'{sum(kept.values())} frames', lost, 0)
+    assert node.exit_status == 0, node.exit_message
+    assert lost == 0
+    assert len(kept) == 2
+    assert min(kept.values()) >= 3
+    assert all(step > 0 for step in steps)
+    first, second = written
+    assert (slurm.state(first.get_job_id()), first.exit_status) == ('TIMEOUT', 120)
+    assert (slurm.state(second.get_job_id()), second.exit_status) == ('CANCELLED', 400)
+
+
+def test_broken_model_file_is_an_exit_code(slurm, slurm_python, water, committee, dataset, tell):
+    broken = {**committee, 'member_01': ModelData.from_bytes(b'no model', elements=['H', 'O']).store()}
+    _, explored = explore(slurm_python, water, broken, steps=20)
+    _, evaluated = run(
+        CalculationFactory('mlip_al.evaluate'),
+        code=slurm_python,
+        committee=broken,
+        datasets={'shard': dataset},
+        metadata={'options': OPTIONS},
+    )
+    tell('broken model file in an exploration', explored, '0 frames', 0, 0)
+    tell('broken model file in an evaluation', evaluated, '0 frames', 0, 0)
+    assert explored.exit_status == 401
+    assert evaluated.exit_status == 310
+    for node in (explored, evaluated):
+        assert 'model_01.model' in node.exit_message
+    assert slurm.jobs() == []

@@ -1,0 +1,75 @@
+"""ManyNodes: the provenance is that of AiiDA's own processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import WorkChain, run_get_node
+from aiida.plugins import CalculationFactory
+
+from aiida_mlip_al.calculations.many_nodes import CHUNK, ManyNodes
+
+
+class PassOn(WorkChain):
+    """Return the inputs, the first of them a step earlier than the others."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        super().define(spec)
+        spec.input_namespace('given', dynamic=True, valid_type=orm.Data)
+        spec.output_namespace('found', dynamic=True, valid_type=orm.Data)
+        spec.outline(cls.first, cls.others)
+
+    def first(self) -> None:
+        self.out('found.a', self.inputs.given.a)
+
+    def others(self) -> None:
+        for name, node in self.inputs.given.items():
+            self.out(f'found.{name}', node)
+
+
+class PassManyOn(ManyNodes, PassOn):
+    """The same with cheap links."""
+
+
+def links(node: orm.ProcessNode) -> set[tuple[str, str, str]]:
+    both = [*node.base.links.get_incoming().all(), *node.base.links.get_outgoing().all()]
+    found = [(link.node.uuid, link.link_type.value, link.link_label) for link in both]
+    assert len(found) == len(set(found)), 'no link is there twice'
+    return set(found)
+
+
+def test_work_chain_has_the_links_of_a_plain_one() -> None:
+    given = {name: orm.Int(index).store() for index, name in enumerate('abc')}
+    plain, many = (run_get_node(process, given=given)[1] for process in (PassOn, PassManyOn))
+    assert plain.is_finished_ok
+    assert many.is_finished_ok
+    assert links(many) == links(plain)
+    assert len(links(many)) == 6
+
+
+def test_hostile_name_is_refused() -> None:
+    with pytest.raises(ValueError, match='only alphanumeric and underscores'):
+        run_get_node(PassManyOn, given={'a': orm.Int(1), 'b; touch marker': orm.Int(2)})
+
+
+def test_job_creates_each_label_once(python_code: Any, emt: Any, copper: Any) -> None:
+    structures = copper(CHUNK + 2)
+    results, node = run_get_node(
+        CalculationFactory('mlip_al.label'), code=python_code, calculator=emt, structures=structures
+    )
+    assert node.is_finished_ok, node.exit_message
+    inputs = node.base.links.get_incoming(link_type=LinkType.INPUT_CALC)
+    assert {name: inputs.get_node_by_label(f'structures__{name}').pk for name in structures} == {
+        name: structure.pk for name, structure in structures.items()
+    }
+    assert len(inputs.all()) == len(structures) + 2
+    created = node.base.links.get_outgoing(link_type=LinkType.CREATE).all_link_labels()
+    expected = {f'labels__{name}' for name in structures} | {'dataset', 'report', 'retrieved', 'remote_folder'}
+    assert sorted(created) == sorted(expected)
+    for name, label in results['labels'].items():
+        assert orm.load_node(label.pk).creator == node, name
+        assert label.base.caching.get_hash() == label.base.caching.compute_hash()
