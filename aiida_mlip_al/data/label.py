@@ -128,7 +128,8 @@ class LabelData(ArrayData):
 
     def _load_arrays(self) -> dict[str, np.ndarray]:
         if self.FILENAME not in self.base.repository.list_object_names():
-            return {}
+            # One file for each array: a label of an archive, or of AiiDA's own methods.
+            return {name: super(LabelData, self).get_array(name) for name in super()._arraynames_from_files()}
         content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return dict(arrays)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiida.orm import QueryBuilder, load_node
+from aiida.orm import ArrayData, QueryBuilder, load_node
 from ase import units
 
 from aiida_mlip_al.data import LabelData
@@ -163,3 +163,17 @@ def test_one_file_holds_all_arrays(make_labelled: Make) -> None:
     np.testing.assert_array_equal(dict(found.get_iterarrays())['positions'], frame.positions)
     with pytest.raises(KeyError, match='no array `spins`'):
         found.get_array('spins')
+
+
+def test_label_with_a_file_for_each_array_is_read(make_labelled: Make) -> None:
+    """As AiiDA itself writes arrays."""
+    label = LabelData.from_ase(make_labelled(), 'xtb', 'abc')
+    other = LabelData()
+    for name in label.get_arraynames():
+        ArrayData.set_array(other, name, label.get_array(name))
+    other.base.attributes.set_many(label.base.attributes.all)
+    loaded = load_node(other.store().pk)
+    assert loaded.base.repository.list_object_names() != [LabelData.FILENAME]
+    assert sorted(loaded.get_arraynames()) == sorted(label.get_arraynames())
+    np.testing.assert_array_equal(loaded.forces, label.forces)
+    assert loaded.energy == pytest.approx(label.energy)
