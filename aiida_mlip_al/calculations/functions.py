@@ -16,7 +16,7 @@ from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionD
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
-from aiida_mlip_al.sampling.walkers import AseExploreSettings, dynamics_of, spread_walkers
+from aiida_mlip_al.sampling.walkers import AseExploreSettings, check_of, dynamics_of, spread_walkers
 from aiida_mlip_al.selection.convergence import stop_decision
 from aiida_mlip_al.selection.history import IterationRow
 from aiida_mlip_al.selection.levels import Evidence, Pairs, find_levels
@@ -43,10 +43,9 @@ def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     parsed = parse_parameters('explore', AseExploreSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
     walkers = spread_walkers(parsed, sorted(inputs['structures']), seed.value, len(rows))
-    check = {'check_interval': parsed.check_interval, 'upper': parsed.upper, 'dtype': parsed.dtype}
     return {
         'dynamics': orm.Dict(dynamics_of(parsed, parsed.stride or parsed.check_interval)),
-        'check': orm.Dict(check),
+        'check': orm.Dict(check_of(parsed, len(rows) + 1)),
         'walkers': {name: orm.List(items) for name, items in walkers.items()},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms, units
@@ -17,6 +17,18 @@ _INSTALL = "install it in this code's Python, together with PLUMED itself (conda
 _ENERGY = units.mol / units.kJ  # eV in kJ/mol, PLUMED's unit
 _FAR = 1e4  # Å, the repeat along a direction that is not periodic beside others that are
 _ONE_AT_A_TIME = threading.Lock()
+
+
+class Bias(Protocol):
+    """What drives a walker beside its model."""
+
+    def drive(
+        self, step: int, atoms: Atoms, energy: float, forces: np.ndarray, virial: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the energy of the bias alone (eV), and forces and virial of model and bias, as :meth:`Plumed.drive` does."""
+
+    def close(self) -> None:
+        """Finish."""
 
 
 class Plumed:
@@ -119,7 +131,7 @@ class Biased:
     :param stress: whether the model gives stresses.
     """
 
-    def __init__(self, model: Any, bias: Plumed, stress: bool) -> None:
+    def __init__(self, model: Any, bias: Bias, stress: bool) -> None:
         self.model, self.step = model, 0
         self._bias, self._stress = bias, stress
         self._state: np.ndarray | None = None

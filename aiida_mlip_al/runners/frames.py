@@ -21,7 +21,10 @@ class _Appender:
         self._file = open(path, 'wb', buffering=0)  # noqa: SIM115
 
     def _append(self, text: str) -> None:
-        self._file.write(text.encode())
+        rest = memoryview(text.encode())
+        while rest:
+            # On a disk that becomes full a part is written, and the next call fails.
+            rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
         """Close the file."""

@@ -28,6 +28,13 @@ class SubmitOnce:
                 abandon(child)
         return super().submit(process, inputs, **kwargs)  # type: ignore[misc, no-any-return]
 
+    def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
+        """Go on from a checkpoint: a function that was being called when the daemon was killed is called again."""
+        super().load_instance_state(saved_state, load_context)  # type: ignore[misc]
+        for child in self.node.called:
+            if isinstance(child, (orm.CalcFunctionNode, orm.WorkFunctionNode)) and not child.is_terminated:
+                abandon(child)
+
 
 def called(caller: orm.ProcessNode, label: str) -> list[orm.ProcessNode]:
     """Return the children of a process under a call link label."""
@@ -36,7 +43,7 @@ def called(caller: orm.ProcessNode, label: str) -> list[orm.ProcessNode]:
 
 
 def abandon(child: orm.ProcessNode) -> None:
-    """Mark a child as killed: it was stored without a checkpoint, so it never starts."""
+    """Mark a child as killed: it was stored without a checkpoint, so it never goes on; what is not sealed cannot be archived."""
     child.set_process_state(ProcessState.KILLED)
     child.set_process_status('The daemon was killed before this process began; it was submitted again.')
     child.seal()

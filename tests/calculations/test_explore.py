@@ -78,3 +78,10 @@ def test_refuses_distance_limits_on_atoms_that_are_not_there(
             continue
         with pytest.raises(ValueError, match=message):
             generate_calc_job('mlip_al.explore', explore_inputs)
+
+
+def test_bias_towards_uncertainty(generate_calc_job: Make, explore_inputs: dict[str, Any]) -> None:
+    bias = {'ratio': 0.25, 'memory': 100, 'max_force': 2.0}
+    explore_inputs['check'] = orm.Dict({'uncertainty_bias': bias})
+    settings = json.loads((generate_calc_job('mlip_al.explore', explore_inputs).folder / 'explore.json').read_text())
+    assert settings['uncertainty_bias'] == bias

@@ -70,7 +70,13 @@ def test_records_are_what_the_runner_says_about_a_frame(
         assert found[-1][key] == pytest.approx(value, rel=1e-6), key
     assert set(found[-1]) == {
         *('step', 'energy', 'max_force', 'max_force_deviation', 'mean_force_deviation', 'min_force_deviation'),
-        *('percentile_force_deviation', 'relative_force_deviation', 'energy_deviation_per_atom', 'descriptor', 'forces'),
+        *(
+            'percentile_force_deviation',
+            'relative_force_deviation',
+            'energy_deviation_per_atom',
+            'descriptor',
+            'forces',
+        ),
     }
     assert found[0]['forces'] != found[-1]['forces']
 

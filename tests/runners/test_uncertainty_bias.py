@@ -108,7 +108,7 @@ def explore(job: Any, files: list[Path], ethanol: Atoms, bias: dict[str, Any] | 
         'models': [str(file) for file in files],
         'dtype': 'float64',
         'walkers': [{'structure': 0, 'temperature_K': 300.0, 'seed': seed} for seed in changes.pop('seeds', [1])],
-        'dynamics': {'steps': 60, 'timestep_fs': 0.5, 'min_distance_fraction': 0.3, **changes.pop('dynamics', {})},
+        'dynamics': {'steps': 20, 'timestep_fs': 0.5, 'min_distance_fraction': 0.3, **changes.pop('dynamics', {})},
         'check_interval': 5,
         'descriptors': False,
         **({} if bias is None else {'uncertainty_bias': bias}),
@@ -139,9 +139,9 @@ def test_without_strength_nothing_changes_and_each_member_is_asked_once(
 
     monkeypatch.setattr(Committee, 'predict', counted)
     assert explore(idle, committee_files, ethanol, {**BIAS, 'ratio': 0.0})['finished']
-    assert [passes.count(member) for member in range(3)] == [61, 61, 61]
+    assert [passes.count(member) for member in range(3)] == [21, 21, 21]
     lines = visited(idle)
-    assert [line.pop('bias_energy') for line in lines] == [0.0] * 12
+    assert [line.pop('bias_energy') for line in lines] == [0.0] * 4
     assert lines == visited(free)
     paths = [read(job.folder / 'walker_00.xyz', ':') for job in (free, idle)]
     assert all(np.array_equal(one.positions, other.positions) for one, other in zip(*paths, strict=True))
@@ -153,15 +153,14 @@ def test_walkers_go_where_the_members_disagree_and_are_recorded_without_the_bias
     from committee import Committee
 
     found = {}
-    for name, bias in (('free', None), ('biased', BIAS)):
+    for name, bias in (('free', None), ('biased', {**BIAS, 'ratio': 0.5})):
         job = make_job(name)
-        status = explore(job, committee_files, ethanol, bias, seeds=[1, 2, 3], dynamics={'steps': 400})
+        status = explore(job, committee_files, ethanol, bias, seeds=[1, 2], dynamics={'steps': 60})
         assert status['finished'], status['error']
-        found[name] = [visited(job, number) for number in range(3)]
+        found[name] = [visited(job, number) for number in range(2)]
     for free, biased in zip(found['free'], found['biased'], strict=True):
         means = [np.mean([line['energy_deviation_per_atom'] for line in lines]) for lines in (free, biased)]
-        print(means, [np.mean([line['temperature_K'] for line in lines]) for lines in (free, biased)], [np.mean([line['max_force_deviation'] for line in lines]) for lines in (free, biased)])
-        assert means[1] > means[0]
+        assert means[1] > 1.05 * means[0]
     lines = found['biased'][0]
     frames = read(job.folder / 'walker_00.xyz', ':')
     prediction = Committee(committee_files, 'float64').predict(frames)

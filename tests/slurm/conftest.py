@@ -188,15 +188,18 @@ def during() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def copper() -> Callable[[int], dict[str, Any]]:
-    """Return a factory of distorted copper cells as stored structures; the first atom's x tells them apart."""
+def copper() -> Callable[..., dict[str, Any]]:
+    """Return a factory of distorted copper cells, or blocks of cells, as stored structures: ``copper(4, repeat=1)``.
+
+    The first atom's x tells them apart.
+    """
     from aiida import orm
     from ase.build import bulk
 
-    def make(count: int) -> dict[str, Any]:
+    def make(count: int, repeat: int = 1) -> dict[str, Any]:
         structures = {}
         for index in range(count):
-            atoms = bulk('Cu', cubic=True)
+            atoms = bulk('Cu', cubic=True).repeat(repeat)
             atoms.rattle(0.05, seed=index)
             atoms.positions[:] = atoms.positions.round(6)
             structures[f'frame_{index:03d}'] = orm.StructureData(ase=atoms).store()

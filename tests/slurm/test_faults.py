@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -54,25 +55,23 @@ def x_of(structure):
 def count(tell, log):
     """Return a function that counts labels and adds a line to the table of faults: ``count(fault, structures, results, node)``.
 
-    Lost: a structure that has no label although it was computed, or that was neither begun nor refused. Repeated: one more
-    computation, or one more label.
+    Lost: a structure that has no label although it was computed, or that was neither begun nor refused. Repeated: a
+    computation after that which gave the label.
     """
 
     def count_and_tell(fault, structures, results, node):
         labels = results.get('labels', {})
-        begun = {round(line['x'], 6) for line in log.lines('begun')}
-        done = {round(x, 6) for x in log.computed()}
-        refused, given = set(), []
+        names = {x_of(structure): name for name, structure in structures.items()}
+        begun, done = (Counter(names[line['x']] for line in log.lines(event)) for event in ('begun', 'done'))
+        refused, labelled_by = set(), {}
         for job in jobs_of(node):
             report = job.outputs.report if 'report' in job.outputs else {'rejected': []}
             refused |= {item['structure'] for item in report['rejected']}
-            given += job.outputs.labels if 'labels' in job.outputs else []
-        lost = [
-            name
-            for name, structure in structures.items()
-            if name not in labels and name not in refused and (x_of(structure) in done or x_of(structure) not in begun)
-        ]
-        repeated = log.repeated() + len(given) - len(set(given))
+            for name in job.outputs.labels if 'labels' in job.outputs else []:
+                labelled_by.setdefault(name, int(job.get_job_id()))
+        lost = set(structures) - set(labels) - refused - (set(begun) - set(done))
+        once = {(names[line['x']], int(line['SLURM_JOB_ID'])) for line in log.lines('done')}
+        repeated = sum(job > labelled_by.get(name, job) for name, job in once) + done.total() - len(once)
         tell(fault, node, f'{len(labels)} of {len(structures)} labels', len(lost), repeated)
         return len(lost), repeated
 
@@ -81,6 +80,12 @@ def count(tell, log):
 
 def assert_labels(structures, results, names, log):
     """The structures of these names, and no others, have EMT's labels, and each was computed once."""
+    assert_right(structures, results, names)
+    np.testing.assert_allclose(log.computed(), sorted(x_of(structures[name]) for name in names), atol=1e-6)
+
+
+def assert_right(structures, results, names):
+    """The structures of these names, and no others, have EMT's labels."""
     assert sorted(results['labels']) == sorted(names)
     for name, label in results['labels'].items():
         atoms = structures[name].get_ase()
@@ -88,7 +93,6 @@ def assert_labels(structures, results, names, log):
         assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
         np.testing.assert_allclose(label.forces, atoms.get_forces(), atol=1e-6)
     assert results['dataset'].n_frames == results['report']['n_labelled'] == len(names)
-    np.testing.assert_allclose(log.computed(), sorted(x_of(structures[name]) for name in names), atol=1e-6)
 
 
 def assert_complete(structures, results, node, log):
@@ -202,7 +206,10 @@ def test_nothing_is_lost_while_the_controller_is_away(slurm, recorded, copper, l
 def test_batch_goes_on_when_a_full_disk_has_space_again(
     slurm, slurm_computer, recorded, copper, log, during, count, retries, tmp_path
 ):
-    """The disk is full from the third structure on until the job has ended and somebody deletes something."""
+    """The disk is full from the third structure on until the job has ended and somebody deletes something.
+
+    Of this structure the label is computed, and cannot be written; no other one is begun.
+    """
     disk = tmp_path / 'disk'
     disk.mkdir()
     mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], capture_output=True, check=False)
@@ -211,14 +218,19 @@ def test_batch_goes_on_when_a_full_disk_has_space_again(
     filler = disk / 'filler'
     try:
         slurm_computer.set_workdir(str(disk))
-        structures = copper(5)
+        structures = copper(5, repeat=3)
         inputs = recorded(filler=str(filler), filled_at=x_of(structures['frame_002']))
         with during(lambda: filler.exists() and not slurm.jobs(), filler.unlink):
             results, node = run(structures=structures, ase=inputs, batch_size=5)
     finally:
         subprocess.run(['umount', '--lazy', disk], check=True)
     assert count("full disk in the job's folder", structures, results, node) == (0, 0)
-    assert_complete(structures, results, node, log)
+    assert node.exit_status == 0, node.exit_message
+    assert_right(structures, results, structures)
+    first, second = jobs_of(node)
+    assert (first.exit_status, second.exit_status) == (400, 0)
+    assert sorted(first.outputs.labels) == ['frame_000', 'frame_001']
+    assert len(log.lines('begun')) == 6, 'only the structure whose label could not be written was computed again'
 
 
 def test_corrupted_structures_are_refused_and_the_others_labelled(slurm, recorded, copper, log, count):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,7 @@ TINY = {
     'num_interactions': 1,
     'batch_size': 4,
     'valid_batch_size': 4,
-    'lr': 0.01,
+    'lr': 0.001,
     'default_dtype': 'float32',
 }
 OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'max_wallclock_seconds': 600}
@@ -53,36 +54,36 @@ def jobs_of(node, label):
     return sorted(jobs, key=lambda job: job.pk)
 
 
-class RunningJobs:
-    """The jobs that are on their way: a file in their folder has some lines.
+class Hanging:
+    """Two jobs that hang as soon as they have something to lose: all their processes are stopped, until SLURM ends them.
 
     :param slurm: where they run.
-    :param pattern: of that file.
-    :param lines: how many lines.
+    :param is_ready: says of a job's folder whether it has.
     """
 
-    def __init__(self, slurm, pattern, lines):
-        self.slurm, self.pattern, self.lines = slurm, pattern, lines
+    def __init__(self, slurm, is_ready):
+        self.slurm, self.is_ready = slurm, is_ready
+        self.jobs = []
 
-    def folders(self):
-        """Return the folder of each, by the number of the job."""
-        found = {}
+    def both(self):
+        """Stop those that are ready; return whether that is both."""
         for job in self.slurm.jobs():
             folder = Path(self.slurm.fields(job)['WorkDir'])
-            if any(path.read_text().count('\n') >= self.lines for path in folder.glob(self.pattern)):
-                found[job] = folder
-        return found
+            if job not in self.jobs and self.is_ready(folder):
+                inside = [process for process in psutil.process_iter(['cwd']) if process.info['cwd'] == str(folder)]
+                for process in inside:
+                    process.suspend()
+                # It may have begun to write the file anew.
+                if self.is_ready(folder):
+                    self.jobs.append(job)
+                else:
+                    for process in inside:
+                        process.resume()
+        return len(self.jobs) == 2
 
-    def freeze(self, folder):
-        """Stop all processes in a folder: a job that hangs, until SLURM wakes it up to end it."""
-        for process in psutil.process_iter(['cwd']):
-            if process.info['cwd'] == str(folder):
-                process.suspend()
-
-    def reach_time_limit_and_cancel(self):
-        """Let the first job hang until its time limit, and cancel the second one."""
-        (first, folder), (second, _) = sorted(self.folders().items(), key=lambda item: int(item[0]))
-        self.freeze(folder)
+    def end(self):
+        """Let the first one come to its time limit, and cancel the other one."""
+        first, second = sorted(self.jobs, key=int)
         self.slurm.reach_time_limit(first)
         self.slurm.ask('scancel', second)
 
@@ -115,10 +116,16 @@ def epochs_of(job):
     return {row['epoch'] for row in rows if row.get('mode') == 'eval' and row['epoch'] is not None}
 
 
+def has_checkpoint(folder):
+    """Whether a training has a complete checkpoint of its third epoch or a later one."""
+    files = (folder / 'checkpoints').glob('*_epoch-*.pt')
+    return any(int(file.stem.split('-')[-1]) >= 2 and zipfile.is_zipfile(file) for file in files)
+
+
 def test_trainings_go_on_from_their_checkpoints(slurm, slurm_python, dataset, during, tell):
     """One at its time limit, one cancelled."""
-    jobs = RunningJobs(slurm, 'results/*_train.txt', lines=15)
-    with during(lambda: len(jobs.folders()) == 2, jobs.reach_time_limit_and_cancel):
+    jobs = Hanging(slurm, has_checkpoint)
+    with during(jobs.both, jobs.end):
         _, node = run(
             WorkflowFactory('mlip_al.committee_train'),
             datasets={'shard': dataset},
@@ -166,10 +173,16 @@ def explore(code, water, committee, **settings):
     )
 
 
+def has_frames(folder):
+    """Whether a walker has recorded three frames."""
+    file = folder / 'walker_00.jsonl'
+    return file.exists() and file.read_text().count('\n') >= 3
+
+
 def test_what_was_explored_is_kept(slurm, slurm_python, water, committee, during, tell):
     """One job at its time limit, one cancelled: neither would ever have come to its end."""
-    jobs = RunningJobs(slurm, 'walker_00.jsonl', lines=3)
-    with during(lambda: len(jobs.folders()) == 2, jobs.reach_time_limit_and_cancel):
+    jobs = Hanging(slurm, has_frames)
+    with during(jobs.both, jobs.end):
         results, node = explore(
             slurm_python, water, committee, walkers=2, walkers_per_job=1, steps=10_000_000, timestep_fs=0.1
         )

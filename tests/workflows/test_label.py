@@ -133,7 +133,7 @@ def test_a_place_that_becomes_free_is_taken_at_once(python_code, fake_calculator
     results, node = run(structures=structures, ase={'code': python_code, **inputs}, batch_size=1, max_concurrent=2)
     assert node.exit_status == 0
     assert sorted(results['labels']) == sorted(structures)
-    held, *others = sorted(jobs_of(node), key=lambda job: job.outputs.report['wall_s'], reverse=True)
+    _held, *others = sorted(jobs_of(node), key=lambda job: job.outputs.report['wall_s'], reverse=True)
     assert len(others) == 3
     for earlier, later in pairwise(sorted(others, key=lambda job: job.pk)):
         assert later.ctime > earlier.outputs.report.ctime, 'and never more than two were in flight'

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import plumpy
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState, WorkChain
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 from aiida.plugins.entry_point import get_entry_point_names
 
@@ -64,3 +67,31 @@ def test_every_work_chain_of_ours_submits_once():
         process = WorkflowFactory(name)
         assert issubclass(process, SubmitOnce)
         assert process.mro().index(SubmitOnce) < process.mro().index(WorkChain)
+
+
+class Once(SubmitOnce, WorkChain):
+    """A work chain of one step."""
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.outline(cls.step)
+
+    def step(self):
+        pass
+
+
+def test_function_that_was_being_called_is_given_up_when_its_caller_goes_on():
+    runner = get_manager().get_runner()
+    process = instantiate_process(runner, Once)
+    saved = plumpy.Bundle(process)
+    ended, cut_off = orm.CalcFunctionNode(), orm.CalcFunctionNode()
+    for child, state in ((ended, ProcessState.FINISHED), (cut_off, ProcessState.CREATED)):
+        child.base.links.add_incoming(process.node, LinkType.CALL_CALC, state.value)
+        child.set_process_state(state)
+        child.store()
+    saved.unbundle(plumpy.LoadSaveContext(runner=runner))
+    assert ended.is_finished
+    assert not ended.is_sealed
+    assert cut_off.is_killed
+    assert cut_off.is_sealed
