@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from typing import Any
 
-import yaml
 from aiida import orm
 from aiida.common.links import LinkType, validate_link_label
 from aiida.orm.entities import EntityTypes
 from aiida.orm.utils.links import LinkTriple
-from aiida.orm.utils.serialize import AiiDALoader
 
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
-
-
-class NodesAtOnce(AiiDALoader):
-    """AiiDA's reader of checkpoints, but for the one query for all nodes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        uuids = re.findall(r"!aiida_node '?([0-9a-f-]{36})", text)
-        query = orm.QueryBuilder().append(orm.Node, filters={'uuid': {'in': uuids}}, project=['uuid', '*'])
-        self.nodes = dict(query.all()) if uuids else {}
-
-    def construct_node(self, scalar: yaml.ScalarNode) -> orm.Node:
-        """Return the node of a UUID; ask for it again if it was not found, so that the error is AiiDA's own."""
-        return self.nodes.get(scalar.value) or orm.load_node(uuid=scalar.value)
-
-
-NodesAtOnce.add_constructor('!aiida_node', NodesAtOnce.construct_node)
 
 
 class ManyNodes:
@@ -39,8 +19,7 @@ class ManyNodes:
 
     Before each link AiiDA asks the database with several queries whether it would contradict another one. The links of a node
     that is not stored yet, or of the outputs of one process under names of its own, cannot. With each change of state AiiDA
-    writes a checkpoint with all inputs; here the text of the inputs, which never change, is made once. A daemon's worker reads
-    it when it takes the process up; here it loads all nodes in one query.
+    writes a checkpoint with all inputs; here the text of the inputs, which never change, is made once.
     """
 
     node: orm.ProcessNode
@@ -63,10 +42,6 @@ class ManyNodes:
         if id(inputs) not in texts:
             texts[id(inputs)] = super().encode_input_args(inputs)  # type: ignore[misc]
         return texts[id(inputs)]
-
-    def decode_input_args(self, encoded: str) -> Any:
-        """Return the inputs or outputs of a checkpoint."""
-        return yaml.load(encoded, Loader=NodesAtOnce)
 
     def update_outputs(self) -> None:
         """Store and link the outputs that are new since the last call."""

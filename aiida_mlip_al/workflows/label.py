@@ -10,6 +10,7 @@ from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.functions import collect_labels
+from aiida_mlip_al.calculations.many_nodes import ManyNodes
 from aiida_mlip_al.calculations.vasp_functions import frames_in, read_vasp_md
 from aiida_mlip_al.data import DatasetData, LabelData
 from aiida_mlip_al.data.vasp_result import theory_of
@@ -48,7 +49,7 @@ def validate_computed(inputs: Any) -> str | None:
     return None
 
 
-class LabelWorkChain(Pool):
+class LabelWorkChain(ManyNodes, Pool):
     """Label in batches; send what an interrupted job did not reach again; fail only when too many are lost.
 
     With a ``min_label_fraction`` below 1 it ends while the last jobs are still running: its extra ``late`` tells which, and
