@@ -117,7 +117,7 @@ def test_training_parameters_are_mace_arguments_and_ours():
             '`select.max_labels` (20, of one iteration) exceeds `stop.max_labels` (5, of the whole run)',
         ),
         ('train.mace.final', {'x': 1}, '`x` is not a known key'),
-        ('train.mace.members', 1, 'min_members (2) exceeds members (1)'),
+        ('train.mace.min_members', 9, 'min_members (9) exceeds members ('),
         ('explore.ase.ensemble', 'npt', "'pressure' (GPa) goes with ensemble 'npt'"),
         ('explore.ase.temperature', -300, 'greater than 0'),
         ('codes', {'lable': 'x'}, '`lable` is not a stage'),
