@@ -146,8 +146,8 @@ def main(labels: int, shortest: float, ratio: float) -> None:
         try:
             print_table(measure(settings, seconds, folder), labels, seconds)
         finally:
-            get_daemon_client('utilisation').stop_daemon(wait=True)
             lab.stop()
+            get_daemon_client('utilisation').stop_daemon(wait=True, timeout=60)
 
 
 def measure(settings: list[Setting], seconds: np.ndarray, folder: Path) -> list[tuple[Setting, float, float, float]]:
