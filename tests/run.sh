@@ -21,7 +21,8 @@ install_packages() {
     say "installing ${missing[*]}"
     apt-get update -qq || true
     for package in "${missing[@]}"; do
-        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null \
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive timeout 600 \
+            apt-get install -y -qq --no-install-recommends "$package" >/dev/null </dev/null \
             || say "$package could not be installed"
     done
 }
