@@ -59,6 +59,7 @@ def run_with_one_held(python_code: Any, folder: Path, number: int, pattern: str,
     return node
 
 
+@pytest.mark.whole_run
 def test_late_label_joins_the_next_iteration(python_code, aiida_localhost, tmp_path):
     """One label of the first iteration comes only when the second one trains."""
     trainings = f'{aiida_localhost.get_workdir()}/*/*/*/train.json'
