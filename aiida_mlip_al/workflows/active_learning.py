@@ -536,7 +536,11 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             **{
                 stage: found
                 for stage, jobs in nodes.items()
-                if (found := {f'job_{node.pk}': node.outputs.report for node in jobs if 'report' in node.outputs})
+                if (
+                    found := {
+                        f'job_{i:02d}': node.outputs.report for i, node in enumerate(jobs) if 'report' in node.outputs
+                    }
+                )
             },
         }
 

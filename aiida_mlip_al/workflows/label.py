@@ -196,8 +196,8 @@ class LabelWorkChain(ManyNodes, Pool):
         :param attempt: how often in a row nothing came back, this job included if nothing did.
         :param memory: times what was asked for at first; doubled once when it was not enough.
         """
-        # With every job that gives something fewer are left, so only the others count.
-        in_vain = 0 if outcome.labels or outcome.rejected else attempt
+        # With every job that labels something fewer are left, so only the others count.
+        in_vain = 0 if outcome.labels else attempt
         too_little_memory = outcome.reason == 'out_of_memory'
         if not outcome.curable or in_vain > self.inputs.max_attempts:
             self.give_up(outcome.unfinished, outcome.reason)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from ase.build import molecule
 
@@ -81,8 +82,8 @@ def test_late_label_joins_the_next_iteration(python_code, aiida_localhost, tmp_p
     assert '2 of the 2 iterations allowed are done' in node.outputs.history['stop_sentence']
     trained = {
         link.link_label: set(link.node.inputs.datasets)
-        for link in node.base.links.get_outgoing().all()
-        if link.link_label.endswith('train')
+        for link in node.base.links.get_outgoing(link_type=LinkType.CALL_WORK).all()
+        if link.link_label.endswith('_train')
     }
     assert trained['iteration_02_train'] == {'seeds', 'iteration_01'}, 'training did not wait'
     assert trained['final_train'] == set(shards), 'and nothing is lost'

@@ -285,7 +285,7 @@ def test_a_pack_is_not_sent_for_ever_and_not_at_all_after_it_was_killed(
     assert process.ctx.queue == []
     process.inspect_pack(ended_pack(generate_calc_job_node, 0, 'killed'), ['member_00', 'member_01'])
     assert process.ctx.queue == []
-    assert process.ctx.good == 0
+    assert process.ctx.models == {}
     assert process.ctx.message == 'ProcessState.KILLED'
 
 
