@@ -41,12 +41,7 @@ def silent_values(values: dict[str, Any]) -> dict[str, Any]:
     selecting = values.get('select')
     if isinstance(selecting, dict) and selecting.get('lower') is not None and 'tolerance' not in selecting:
         protocol = merge(protocol, {'select': {'tolerance': None}})
-    if (
-        isinstance(selecting, dict)
-        and selecting.get('measure') in ('relative', 'energy', 'mahalanobis')
-        and 'upper' not in selecting
-    ):
-        # The protocols' is in eV/Å.
+    if isinstance(selecting, dict) and selecting.get('measure') in NOT_A_FORCE and 'upper' not in selecting:
         protocol = merge(protocol, {'select': {'upper': None}})
     protocol = merge(protocol, _silent_members(protocol, values.get('train')))
     exploring = values.get('explore')

@@ -132,8 +132,9 @@ class LabelWorkChain(ManyNodes, Pool):
         self.ctx.reasons = {}
         self.ctx.sent = 0
         known = self.take_computed() if self.inputs.get('computed') else set()
-        for pk, names in late_jobs(self.inputs.earlier).items() if 'earlier' in self.inputs else ():
-            self.ctx.running[pk] = (f'late_{pk}', names, 1, 1)
+        late = late_jobs(self.inputs.earlier) if 'earlier' in self.inputs else {}
+        for index, (pk, names) in enumerate(sorted(late.items())):
+            self.ctx.running[pk] = (f'late_{index:03d}', names, 1, 1)
             known.update(names)
         left = sorted(set(self.inputs.structures) - known)
         self.ctx.queue = [(batch, 1, 1) for batch in self.engine.batches(left, self.inputs.batch_size)]

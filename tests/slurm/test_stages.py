@@ -15,27 +15,15 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase.build import molecule
-from ase.calculators.emt import EMT
+from helpers.tiny_training import TINY, distorted_water
 
-from aiida_mlip_al.data import DatasetData, ModelData
-from aiida_mlip_al.data.extxyz import labelled_atoms
+from aiida_mlip_al.data import ModelData
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(600)]
 
 LIMIT_S = 500
-TINY = {
-    'gradient_steps': 60,
-    'r_max': 3.0,
-    'num_channels': 4,
-    'max_L': 0,
-    'max_ell': 1,
-    'correlation': 1,
-    'num_interactions': 1,
-    'batch_size': 4,
-    'valid_batch_size': 4,
-    'lr': 0.001,
-    'default_dtype': 'float32',
-}
+# Long enough to be stopped in the middle.
+LONGER = {**TINY, 'gradient_steps': 60, 'lr': 0.001}
 OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'max_wallclock_seconds': 600}
 
 
@@ -91,14 +79,7 @@ class Hanging:
 @pytest.fixture
 def dataset():
     """Twelve distorted water molecules with EMT labels."""
-    frames = []
-    for index in range(12):
-        atoms = molecule('H2O')
-        atoms.rattle(0.05, seed=index)
-        atoms.calc = EMT()
-        split = 'validation' if index % 4 == 0 else 'train'
-        frames.append(labelled_atoms(atoms, atoms.get_potential_energy(), atoms.get_forces(), split=split))
-    return DatasetData.from_ase(frames, 'EMT', 'emt').store()
+    return distorted_water()
 
 
 @pytest.fixture
@@ -129,7 +110,7 @@ def test_trainings_go_on_from_their_checkpoints(slurm, slurm_python, dataset, du
         _, node = run(
             WorkflowFactory('mlip_al.committee_train'),
             datasets={'shard': dataset},
-            mace={'train': {'code': slurm_python, 'parameters': orm.Dict(TINY), 'metadata': {'options': OPTIONS}}},
+            mace={'train': {'code': slurm_python, 'parameters': orm.Dict(LONGER), 'metadata': {'options': OPTIONS}}},
             members=2,
             seed=1,
         )

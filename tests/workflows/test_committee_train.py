@@ -9,38 +9,16 @@ from aiida.common import AttributeDict
 from aiida.engine import ProcessHandlerReport, run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase import Atoms
-from ase.build import molecule
-from ase.calculators.emt import EMT
+from helpers.tiny_training import TINY, distorted_water
 
 from aiida_mlip_al.data import DatasetData
 from aiida_mlip_al.data.extxyz import labelled_atoms
-
-TINY = {
-    'gradient_steps': 6,
-    'r_max': 3.0,
-    'num_channels': 4,
-    'max_L': 0,
-    'max_ell': 1,
-    'correlation': 1,
-    'num_interactions': 1,
-    'batch_size': 4,
-    'valid_batch_size': 4,
-    'lr': 0.01,
-    'default_dtype': 'float32',
-}
 
 
 @pytest.fixture
 def dataset() -> DatasetData:
     """Twelve distorted water molecules with EMT labels."""
-    frames = []
-    for index in range(12):
-        atoms = molecule('H2O')
-        atoms.rattle(0.05, seed=index)
-        atoms.calc = EMT()
-        split = 'validation' if index % 4 == 0 else 'train'
-        frames.append(labelled_atoms(atoms, atoms.get_potential_energy(), atoms.get_forces(), split=split))
-    return DatasetData.from_ase(frames, 'EMT', 'emt').store()
+    return distorted_water()
 
 
 def run(python_code, dataset, parameters=TINY, **inputs):

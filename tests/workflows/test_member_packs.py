@@ -18,46 +18,22 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
-from ase.build import molecule
-from ase.calculators.emt import EMT
+from helpers.tiny_training import TINY, distorted_water
 
-from aiida_mlip_al.data import DatasetData
-from aiida_mlip_al.data.extxyz import labelled_atoms
-
-TINY = {
-    'gradient_steps': 6,
-    'r_max': 3.0,
-    'num_channels': 4,
-    'max_L': 0,
-    'max_ell': 1,
-    'correlation': 1,
-    'num_interactions': 1,
-    'batch_size': 4,
-    'valid_batch_size': 4,
-    'lr': 0.01,
-    'default_dtype': 'float64',
-    # Members differ by data too.
-    'bootstrap': 0.9,
-}
+# In double precision, so that a pack can be compared with single jobs; members differ by data too.
+MEMBER = {**TINY, 'default_dtype': 'float64', 'bootstrap': 0.9}
 ENERGIES = {'H': 0.0, 'O': 0.0}
 
 
 @pytest.fixture
 def inputs(python_code: Any) -> Callable[..., dict[str, Any]]:
     """Return a factory of inputs of a committee of two: ``inputs(members_per_job=2)``."""
-    frames = []
-    for index in range(12):
-        atoms = molecule('H2O')
-        atoms.rattle(0.05, seed=index)
-        atoms.calc = EMT()
-        split = 'validation' if index % 4 == 0 else 'train'
-        frames.append(labelled_atoms(atoms, atoms.get_potential_energy(), atoms.get_forces(), split=split))
-    dataset = DatasetData.from_ase(frames, 'EMT', 'emt').store()
+    dataset = distorted_water()
 
     def make(parameters: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
         return {
             'datasets': {'shard': dataset},
-            'mace': {'train': {'code': python_code, 'parameters': orm.Dict({**TINY, **(parameters or {})})}},
+            'mace': {'train': {'code': python_code, 'parameters': orm.Dict({**MEMBER, **(parameters or {})})}},
             'reference_energies': orm.Dict(ENERGIES),
             'members': orm.Int(2),
             'seed': orm.Int(1),
