@@ -8,7 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType, validate_link_label
 from aiida.orm.entities import EntityTypes
-from aiida.orm.utils.links import LinkTriple
+from aiida.orm.utils.links import LinkManager, LinkTriple
 
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
@@ -19,7 +19,8 @@ class ManyNodes:
 
     Before each link AiiDA asks the database with several queries whether it would contradict another one. The links of a node
     that is not stored yet, or of the outputs of one process under names of its own, cannot. With each change of state AiiDA
-    writes a checkpoint with all inputs; here the text of the inputs, which never change, is made once.
+    writes a checkpoint with all inputs and outputs; here the text of the inputs, which never change, is made once, and outputs
+    that are linked are found again by their links.
     """
 
     node: orm.ProcessNode
@@ -35,23 +36,39 @@ class ManyNodes:
             self.node.computer = self.inputs.code.computer  # type: ignore[attr-defined]
 
     def encode_input_args(self, inputs: Any) -> Any:
-        """Return the text of inputs or outputs for a checkpoint."""
+        """Return the text of inputs or outputs for a checkpoint, which is written after :meth:`update_outputs`."""
         texts: dict[int, Any] = self.__dict__.setdefault('_texts', {})
+        if inputs is self.outputs and self._stores_provenance:  # type: ignore[attr-defined]
+            return super().encode_input_args({})  # type: ignore[misc]
         if inputs is not self.inputs and inputs is not self.raw_inputs:  # type: ignore[attr-defined]
             return super().encode_input_args(inputs)  # type: ignore[misc]
         if id(inputs) not in texts:
             texts[id(inputs)] = super().encode_input_args(inputs)  # type: ignore[misc]
         return texts[id(inputs)]
 
+    def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
+        """Go on from a checkpoint."""
+        super().load_instance_state(saved_state, load_context)  # type: ignore[misc]
+        if self._stores_provenance:
+            links = self._stored_links()
+            self._linked = set(links.all_link_labels())
+            self._outputs = links.nested()
+
+    @property
+    def _stores_provenance(self) -> bool:
+        return self.metadata.store_provenance is not False  # type: ignore[attr-defined]
+
     def update_outputs(self) -> None:
         """Store and link the outputs that are new since the last call."""
-        if self.metadata.store_provenance is False:  # type: ignore[attr-defined]
+        if not self._stores_provenance:
             return
         outputs = self._flat_outputs()  # type: ignore[attr-defined]
         known: set[str] = self.__dict__.setdefault('_linked', set())
         if known.issuperset(outputs):
             return
-        known.update(self._stored_links())
+        if isinstance(self.node, orm.CalculationNode):
+            # AiiDA's engine links some outputs of a job itself.
+            known.update(self._stored_links().all_link_labels())
         new = {name: node for name, node in outputs.items() if name not in known}
         for name in new:
             validate_link_label(name)
@@ -64,11 +81,8 @@ class ManyNodes:
             self._return(new)
         known.update(new)
 
-    def _stored_links(self) -> list[str]:
-        types = [LinkType.CREATE.value, LinkType.RETURN.value]
-        query = orm.QueryBuilder().append(orm.Node, filters={'id': self.node.pk}, tag='process')
-        query.append(orm.Data, with_incoming='process', edge_filters={'type': {'in': types}}, edge_project='label')
-        return query.all(flat=True)  # type: ignore[no-any-return]
+    def _stored_links(self) -> LinkManager:
+        return self.node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN))
 
     def _create(self, outputs: dict[str, orm.Data]) -> None:
         items = iter(outputs.items())

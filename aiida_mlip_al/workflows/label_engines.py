@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.common.links import LinkType
 from aiida.engine import CalcJob, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
@@ -102,11 +103,12 @@ class BatchLabelEngine(LabelEngine):
         """Read labels and rejections; what is neither was not reached, unless the job could not even begin."""
         reason = REASONS.get(node.exit_status, 'not_reached')
         curable = cls.hopeless is None or node.exit_status != cls.process.exit_codes[cls.hopeless].status
-        if 'report' not in node.outputs:
+        outputs = node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN)).nested()
+        if 'report' not in outputs:
             message = node.exit_message or str(node.process_state)
             return LabelOutcome(unfinished=list(names), message=message, reason=reason, curable=curable)
-        labels = dict(node.outputs.labels.items()) if 'labels' in node.outputs else {}
-        rejected = {item['structure']: item['reason'] for item in node.outputs.report['rejected']}
+        labels = dict(outputs.get('labels', {}))
+        rejected = {item['structure']: item['reason'] for item in outputs['report']['rejected']}
         unfinished = [name for name in names if name not in labels and name not in rejected]
         return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', reason, curable)
 

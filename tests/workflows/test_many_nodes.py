@@ -10,6 +10,7 @@ from aiida.common.links import LinkType
 from aiida.engine import WorkChain, run_get_node
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
+from plumpy.persistence import Bundle, LoadSaveContext
 
 from aiida_mlip_al.calculations.many_nodes import CHUNK, ManyNodes
 
@@ -84,3 +85,19 @@ def test_job_creates_each_label_once(python_code: Any, emt: Any, copper: Any) ->
     for name, label in results['labels'].items():
         assert orm.load_node(label.pk).creator == node, name
         assert label.base.caching.get_hash() == label.base.caching.compute_hash()
+
+
+def test_outputs_that_are_linked_are_not_written_again_and_are_there_after_a_restart() -> None:
+    given = {f'number_{index}': orm.Int(index).store() for index in range(3)}
+    runner = get_manager().create_runner(communicator=None)
+    process = PassManyOn(inputs={'given': {'a': orm.Int(7).store(), **given}}, runner=runner)
+    process.out('found.a', process.inputs.given.a)
+    process.update_outputs()
+    bundle = Bundle(process)
+    assert process.inputs.given.a.uuid not in bundle['OUTPUTS']
+    again = bundle.unbundle(LoadSaveContext(runner=runner))
+    assert {name: node.value for name, node in again.outputs['found'].items()} == {'a': 7}
+    for name, node in given.items():
+        again.out(f'found.{name}', node)
+    again.update_outputs()
+    assert len(links(process.node)) == 4 + 4
