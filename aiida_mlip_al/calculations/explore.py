@@ -50,7 +50,8 @@ class ExploreCalculation(DynamicsCalculation):
             'check',
             valid_type=orm.Dict,
             help='`check_interval` (steps), `upper` (eV/Å; a walker beyond it stops; null: never), `dtype`; `uncertainty_bias` '
-            '(`ratio`, `memory` in steps, `max_force` in eV/Å), which moves the walkers as `bias` does.',
+            '(`ratio`, `memory` in steps, `max_force` in eV/Å), which moves the walkers as `bias` does; `processes`, among which '
+            'the walkers are divided (1).',
         )
         spec.input(
             'bias',
@@ -82,7 +83,7 @@ class ExploreCalculation(DynamicsCalculation):
             'levels': {'upper': check.get('upper')},
             'descriptors': True,
             **uncertainty_settings(self.inputs),
-            **{key: check[key] for key in ('uncertainty_bias',) if key in check},
+            **{key: check[key] for key in ('uncertainty_bias', 'processes') if key in check},
         }
         return {**settings, 'bias': BIAS} if 'bias' in self.inputs else settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ from aiida import orm
 from aiida.common import timezone
 from aiida.engine import Process, calcfunction
 from ase import Atoms
-from ase.formula import Formula
 
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
-from aiida_mlip_al.sampling.walkers import AseExploreSettings, check_of, dynamics_of, spread_walkers
+from aiida_mlip_al.sampling.spread import spread_systems
+from aiida_mlip_al.sampling.walkers import AseExploreSettings, check_of, dynamics_of, reduced_formula
 from aiida_mlip_al.selection.convergence import stop_decision
 from aiida_mlip_al.selection.history import IterationRow
 from aiida_mlip_al.selection.levels import Evidence, Pairs, find_levels
@@ -42,12 +43,18 @@ def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     """
     parsed = parse_parameters('explore', AseExploreSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
-    walkers = spread_walkers(parsed, sorted(inputs['structures']), seed.value, len(rows))
+    jobs = spread_systems(parsed, reduced_formulas(inputs['structures']), seed.value, len(rows))
+    stride = parsed.stride or parsed.check_interval
     return {
-        'dynamics': orm.Dict(dynamics_of(parsed, parsed.stride or parsed.check_interval)),
+        'dynamics': {name: orm.Dict(dynamics_of(own, stride)) for name, (own, _) in jobs.items()},
         'check': orm.Dict(check_of(parsed, len(rows) + 1)),
-        'walkers': {name: orm.List(items) for name, items in walkers.items()},
+        'walkers': {name: orm.List(walkers) for name, (_, walkers) in jobs.items()},
     }
+
+
+def reduced_formulas(structures: Mapping[str, orm.StructureData]) -> dict[str, str]:
+    """Return the reduced formula of each structure by its name."""
+    return {name: reduced_formula(node.get_formula()) for name, node in structures.items()}
 
 
 def frame_of(trajectory: orm.TrajectoryData, row: int) -> Atoms:
@@ -218,7 +225,7 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
         training_descriptors=_stacked(known, 'descriptors'),
         trajectory=walker,
         system=_numbered([_system(trajectories[name]) for name in names])[walker],
-        composition=_numbered([_composition(trajectories[name]) for name in names])[walker],
+        composition=_numbered([reduced_formula(trajectories[name].symbols) for name in names])[walker],
         temperature=np.concatenate([_target_temperature(deviations[name]) for name in names]),
         structure=lambda index: frame_of(trajectories[names[walker[index]]], int(frame[index])),
         unphysical=[
@@ -291,11 +298,6 @@ def _numbered(keys: list[str]) -> np.ndarray:
 def _system(trajectory: orm.TrajectoryData) -> str:
     """Return what the walkers share that started from one structure: the atoms in their order, the periodic directions."""
     return f'{" ".join(trajectory.symbols)} {list(trajectory.pbc)}'
-
-
-def _composition(trajectory: orm.TrajectoryData) -> str:
-    """Return the reduced formula: the same for a cell and its supercells."""
-    return str(Formula.from_list(list(trajectory.symbols)).reduce()[0].format('hill'))
 
 
 def _target_temperature(deviation: DeviationData) -> np.ndarray:
@@ -405,6 +407,7 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
             new_label_force_mae=None if new is None else _weighted(new, 'force_mae'),
             lower_level=selection.thresholds['lower'],
             upper_level=selection.thresholds['upper'],
+            level_unit=MEASURES[selection.thresholds.get('measure', 'max')].unit,
             n_audited=n_audited,
             n_audit_wrong=n_audit_wrong,
             n_learned=sum(seen.values()),

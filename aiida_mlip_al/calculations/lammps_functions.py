@@ -14,7 +14,8 @@ from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import FILES, misfit, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.base import parse_parameters
-from aiida_mlip_al.sampling.walkers import spread_walkers
+from aiida_mlip_al.sampling.spread import spread_systems
+from aiida_mlip_al.sampling.walkers import reduced_formula
 
 SCRIPT = 'walker.in'
 Spans = dict[str, tuple[float, float]]
@@ -36,20 +37,23 @@ def plan_lammps(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, A
     rows = inputs['history']['rows'] if 'history' in inputs else []
     template = inputs['template'].get_content() if 'template' in inputs else None
     boxes = {name: Box(node.get_ase()) for name, node in inputs['structures'].items()}
-    refused = {name: found for name, box in boxes.items() if (found := misfit(parsed, box)) is not None}
-    fitting = sorted(set(boxes) - set(refused))
+    formulas = {name: reduced_formula(node.get_formula()) for name, node in inputs['structures'].items()}
+    settings_of = {name: parsed.of_system(formula) for name, formula in formulas.items()}
+    refused = {name: found for name, box in boxes.items() if (found := misfit(settings_of[name], box)) is not None}
+    fitting = {name: formulas[name] for name in sorted(set(boxes) - set(refused))}
     plan: dict[str, Any] = {
+        'settings': {},
         'walkers': {},
         'scripts': {},
         'boxes': {},
         **({'refused': orm.Dict(refused)} if refused else {}),
     }
-    walkers = spread_walkers(parsed, fitting, seed.value, len(rows)) if fitting else {}
-    for name, (walker,) in walkers.items():
+    for name, (own, (walker,)) in spread_systems(parsed, fitting, seed.value, len(rows)).items():
         box = boxes[walker['structure']]
-        script = walker_script(parsed, walker, box, len(inputs['committee']), 'bias' in inputs, template)
-        skewed = parsed.ensemble == 'npt' and parsed.barostat_mask is None
-        skewed |= any(len(axis) == 2 for axis in parsed.strain_rate)
+        script = walker_script(own, walker, box, len(inputs['committee']), 'bias' in inputs, template)
+        skewed = own.ensemble == 'npt' and own.barostat_mask is None
+        skewed |= any(len(axis) == 2 for axis in own.strain_rate)
+        plan['settings'][name] = orm.Dict(own.model_dump(mode='json', exclude={'systems'}))
         plan['walkers'][name] = orm.Dict(walker)
         plan['scripts'][name] = orm.SinglefileData.from_string(script, filename=SCRIPT)
         plan['boxes'][name] = orm.SinglefileData.from_string(box.data(skewed), filename=FILES['data'])

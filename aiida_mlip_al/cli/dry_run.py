@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from aiida_mlip_al.config import ConfigError, RunConfig, make_config
 from aiida_mlip_al.config.load import origins, read_yaml
 from aiida_mlip_al.sampling import JOB_STEPS, SEEDERS, parse_steps
 from aiida_mlip_al.sampling.md import MdStep
+from aiida_mlip_al.sampling.spread import by_system
+from aiida_mlip_al.sampling.walkers import reduced_formula
 
 
 class Stage(NamedTuple):
@@ -43,7 +46,8 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
     table = Table(title='jobs to come', title_justify='left', box=None, padding=(0, 2), header_style='dim')
     for column in ('stage', 'jobs', 'work'):
         table.add_column(column)
-    for stage in plan(config, len(inputs['structures']), seeds='seeding' in inputs):
+    formulas = [reduced_formula(structure.get_formula()) for structure in inputs['structures'].values()]
+    for stage in plan(config, formulas, seeds='seeding' in inputs):
         table.add_row(*stage)
     console.print(table)
 
@@ -77,10 +81,10 @@ def vasp_table(inputs: dict[str, Any]) -> Any:
     return table
 
 
-def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage]:
+def plan(config: RunConfig, formulas: Sequence[str], seeds: bool = True) -> list[Stage]:
     """Return the stages with the number of their jobs and what these will do at most.
 
-    :param n_structures: structures given.
+    :param formulas: reduced formulas of the structures given.
     :param seeds: whether the run begins with seeding.
     """
     batch_size, mace, explore, iterations = (
@@ -89,7 +93,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
         config.explore.settings,
         config.stop.max_iterations,
     )
-    stages = []
+    n_structures, stages = len(formulas), []
     for name, chains in (('seed', config.seed if seeds else None), ('test', config.test if seeds else None)):
         if chains:
             counts = [chain_frames(chain, n_structures) for chain in chains.values()]
@@ -106,10 +110,10 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
             f'{mace.gradient_steps} optimiser steps for each member at first{later}',
         )
     )
-    n_jobs = math.ceil(explore.walkers / explore.job_size)
-    stages.append(
-        Stage('explore', f'{n_jobs} in each iteration', f'{explore.walkers} walkers of {explore.steps} MD steps')
-    )
+    systems = [own for own, _ in by_system(explore, dict(enumerate(formulas)))]
+    n_jobs = sum(math.ceil(own.walkers / own.job_size) for own in systems)
+    walkers = ' and '.join(f'{own.walkers} walkers of {own.steps} MD steps' for own in systems)
+    stages.append(Stage('explore', f'{n_jobs} in each iteration', walkers))
     stages.append(Stage('evaluate', '1 in each iteration, 1 at the end', 'the committee on all labelled frames'))
     per_round = math.ceil(config.select.max_labels / batch_size)
     stages.append(Stage('label', f'{per_round} in each iteration', f'up to {config.select.max_labels} labels'))
@@ -122,7 +126,7 @@ def plan(config: RunConfig, n_structures: int, seeds: bool = True) -> list[Stage
             'at most',
             '',
             f'{f"{labels} labels (test frames not counted), " if labels else ""}{training} optimiser steps, '
-            f'{iterations * explore.walkers * explore.steps} MD steps with the committee',
+            f'{iterations * sum(own.walkers * own.steps for own in systems)} MD steps with the committee',
         )
     )
     return stages

@@ -18,6 +18,23 @@ INTRODUCTION = """\
 
 `explore: {ase: {…}}` or `explore: {lammps: {…}}`, and beside it `max_concurrent`, the jobs in flight at the same time.
 What is left out comes from the protocol, whichever the engine. [How LAMMPS explores](lammps.md).
+
+## Several systems
+
+A run may have several structures, and one potential for all of them. `systems` says what differs for those of one composition:
+
+    structures: [ethanol.xyz, copper.cif]
+    explore:
+      ase:
+        temperature: [300, 500, 700]
+        walkers: 6
+        systems:
+          Cu: {ensemble: npt, pressure: 0, temperature: [300, 1200], timestep_fs: 2.0, walkers: 4}
+
+Here six walkers are of ethanol and four of copper. The key is a formula, of which only the composition counts: a cell and its
+supercells are one system, and so are two phases of the same atoms. Structures that no key names share the common settings and
+the common number of walkers. How many labels each system gets: `max_per_system` and `max_per_composition` in
+[Choosing frames](selecting.md).
 """
 MODELS: dict[str, type[StepParameters]] = {
     'ase': AseExploreSettings,

@@ -118,13 +118,14 @@ CHOICE_NOTE = """\
 Several systems in one run: `max_per_system` (the same atoms in the same order and the same periodic directions, as walkers have
 that started from one structure) and `max_per_composition` (the same reduced formula: a cell and its supercells) are numbers, or
 `fair`: an even share, where what one leaves goes to the others. Two phases of the same atoms count as one system;
-`max_per_trajectory` sets a limit to them. The shares are of candidates; the audit is drawn from all accurate frames.
+`max_per_trajectory` sets a limit to them. The shares are of candidates; the audit is drawn from all accurate frames. Temperatures,
+pressures and walkers of each system: [`explore: {ase: {systems: …}}`](exploring.md).
 """
 
 PEER_TEXT = """\
 ## Rules of other programs
 
-What each does, written here; all of them under `select:`.
+What each does, written here; all of them under `select:`. How many labels some of them need: [a benchmark](benchmark_labels.md).
 """
 
 

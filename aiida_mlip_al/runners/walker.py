@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from checks import largest_force, temperature_limit, too_close
 from dynamics import Dynamics, Ramp, Settings, degrees_of_freedom, prepare, ramp
-from frames import FrameWriter, LineWriter
+from frames import FrameWriter, LineWriter, read_frames, read_lines
 from status import explain
 
 if TYPE_CHECKING:
@@ -89,6 +90,41 @@ def walker_name(number: int) -> str:
     return f'walker_{number:02d}'
 
 
+@dataclass
+class Left:
+    """What an earlier job left of a walker: frames and a record of each; whether it had ended."""
+
+    frames: list[Atoms] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    ended: bool = False
+
+    @classmethod
+    def read(cls, number: int) -> Left:
+        """Read the walker's files as far as both are complete, if they are here.
+
+        :param number: the walker's number.
+        """
+        name = walker_name(number)
+        trajectory, table = Path(f'{name}.xyz'), Path(f'{name}.jsonl')
+        if not (trajectory.exists() and table.exists()):
+            return cls()
+        frames, records = read_frames(trajectory), read_lines(table)
+        n_frames = min(len(frames), sum('end' not in record for record in records))
+        return cls(frames[:n_frames], records[:n_frames], bool(records) and 'end' in records[-1])
+
+    def go_on(self, walker: Walker, start: Atoms) -> tuple[Walker, Atoms]:
+        """Return the walker at its last frame, with its velocities; at its start if there is none.
+
+        :param walker: as it began.
+        :param start: the structure that it began with.
+        """
+        if not self.frames:
+            return walker, start.copy()
+        atoms = self.frames[-1].copy()
+        atoms.info = {}
+        return replace(walker, start_step=self.records[-1]['step']), atoms
+
+
 def run_walker(
     number: int,
     walker: Walker,
@@ -96,6 +132,7 @@ def run_walker(
     settings: Settings,
     observe: Callable[[Atoms], Observation],
     biased: Biased | None = None,
+    left: Left | None = None,
 ) -> None:
     """Run one trajectory and write walker_<number>.xyz and walker_<number>.jsonl as it goes.
 
@@ -108,9 +145,14 @@ def run_walker(
     :param settings: the dynamics.
     :param observe: called at the frames that are checked; gives energy and forces to write, and may ask to stop.
     :param biased: that calculator with a bias; it moves the atoms.
+    :param left: what an earlier job left of it: the files begin with that.
     """
     name = walker_name(number)
     with FrameWriter(f'{name}.xyz') as trajectory, LineWriter(f'{name}.jsonl') as table:
+        if left is not None:
+            for frame, record in zip(left.frames, left.records, strict=True):
+                trajectory.write(frame)
+                table.write(record)
         journal = _Journal(walker, settings, trajectory, table, biased)
         step = walker.start_step
         try:

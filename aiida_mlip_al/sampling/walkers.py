@@ -1,14 +1,16 @@
-"""Settings of the MD that samples, and how walkers are spread over structures and conditions."""
+"""Settings of the MD that samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import lcm
-from typing import Annotated, Any, Literal
+from itertools import combinations
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, NonNegativeInt, model_validator
+from ase.data import atomic_numbers
+from ase.formula import Formula
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from aiida_mlip_al.sampling.base import Positive, StepParameters, stream_seed
+from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters
 
 Condition = Positive | Annotated[list[Positive], Field(min_length=1)]
 Ends = Field(min_length=2, max_length=2)
@@ -120,6 +122,9 @@ class UncertaintyBias(StepParameters):
     start_iteration: int = Field(default=1, ge=1, description='iterations before this one are not biased')
 
 
+E = TypeVar('E', bound='ExploreSettings')
+
+
 class ExploreSettings(Dynamics):
     """An exploration with any engine: dynamics, walkers, and how the committee watches itself."""
 
@@ -138,6 +143,44 @@ class ExploreSettings(Dynamics):
         default_factory=list, description='pairs of atoms that must stay within limits'
     )
     bias: Bias | None = Field(default=None, description='a bias on collective variables')
+    systems: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description='what differs for the structures of a composition, such as `{Cu: {temperature: 900, walkers: 4}}`: dynamics, '
+        'conditions, distance_limits, walkers',
+    )
+
+    @field_validator('systems')
+    @classmethod
+    def _reduce_formulas(cls, systems: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        reduced = {formula: reduced_formula(formula) for formula in systems}
+        for formula, other in combinations(reduced, 2):
+            if reduced[formula] == reduced[other]:
+                raise ValueError(
+                    f"'{formula}' and '{other}' are one system: structures count as one that have the same composition"
+                )
+        return {reduced[formula]: changes for formula, changes in systems.items()}
+
+    @model_validator(mode='after')
+    def _check_systems(self) -> ExploreSettings:
+        for formula, changes in self.systems.items():
+            unknown = sorted(set(changes) - SYSTEM_KEYS)
+            if unknown:
+                raise ValueError(
+                    f"'{unknown[0]}' cannot differ from system to system; what can is {', '.join(sorted(SYSTEM_KEYS))}"
+                )
+            self.of_system(formula)
+        return self
+
+    def of_system(self: E, formula: str) -> E:
+        """Return the settings for structures of a composition.
+
+        :param formula: from :func:`reduced_formula`.
+        """
+        changes = self.systems.get(formula, {})
+        # A condition in the place of a ramp, and a ramp in the place of a condition.
+        replaced = {f'{name}_ramp' for name in ('temperature', 'pressure') if name in changes}
+        own = self.model_dump(exclude={'systems', *replaced})
+        return parse_parameters(f'system {formula}', type(self), {**own, **changes})
 
     @model_validator(mode='after')
     def _check_stride(self) -> ExploreSettings:
@@ -156,10 +199,34 @@ class ExploreSettings(Dynamics):
         return 1
 
 
+SYSTEM_KEYS = {*Dynamics.model_fields, 'temperature_ramp', 'pressure_ramp', 'distance_limits', 'walkers'}
+
+
+def reduced_formula(formula: str | Sequence[str]) -> str:
+    """Return the composition in Hill order, the same for a cell and its supercells.
+
+    :param formula: of the structure, or its symbols.
+    :raises ValueError: if it is no formula.
+    """
+    try:
+        made = Formula(formula) if isinstance(formula, str) else Formula.from_list(list(formula))
+        unknown = set(made.count()) - set(atomic_numbers)
+    except ValueError:
+        unknown = {str(formula)}
+    if unknown:
+        raise ValueError(f"'{formula}' is no chemical formula")
+    return str(made.reduce()[0].format('hill'))
+
+
 class AseExploreSettings(ExploreSettings):
     """An exploration with ASE."""
 
     walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
+    processes: int = Field(
+        default=1,
+        ge=1,
+        description='processes among which the walkers of a job are divided, each with a GPU of its own',
+    )
     uncertainty_bias: UncertaintyBias | None = Field(
         default=None, description='a bias towards structures on whose energy the committee disagrees'
     )
@@ -213,41 +280,12 @@ def check_of(settings: AseExploreSettings, iteration: int) -> dict[str, Any]:
     :param iteration: of the loop, from 1.
     """
     check: dict[str, Any] = {key: getattr(settings, key) for key in ('check_interval', 'upper', 'dtype')}
+    if settings.processes > 1:
+        check['processes'] = settings.processes
     bias = settings.uncertainty_bias
     if bias is not None and iteration >= bias.start_iteration:
         check['uncertainty_bias'] = bias.model_dump(exclude={'start_iteration'})
     return check
-
-
-def spread_walkers(
-    settings: ExploreSettings, structures: Sequence[str], seed: int, *stream: int
-) -> dict[str, list[dict[str, Any]]]:
-    """Spread the walkers over structures, temperatures and pressures, and over jobs.
-
-    Structure and condition change from walker to walker, and no pair of them comes again before every pair was there.
-
-    :param structures: names of the structures to start from.
-    :param seed: the walkers' own seeds are drawn from it, with ``stream`` (for example the iteration).
-    :returns: walkers by job name; each with ``structure``, ``temperature_K``, ``pressure_GPa`` and ``seed``.
-    """
-    temperatures = [settings.temperature_ramp] if settings.temperature_ramp else settings.temperatures
-    pressures = [settings.pressure_ramp] if settings.pressure_ramp else settings.pressures
-    conditions = [(temperature, pressure) for pressure in pressures for temperature in temperatures]
-    walkers = []
-    # Where the two numbers have a common factor, pairs would repeat from here on: go on with the next structure.
-    period = lcm(len(conditions), len(structures))
-    for index in range(settings.walkers):
-        temperature, pressure = conditions[index % len(conditions)]
-        walkers.append(
-            {
-                'structure': structures[(index + index // period) % len(structures)],
-                'temperature_K': temperature,
-                'pressure_GPa': pressure,
-                'seed': stream_seed(seed, 'walker', *stream, index),
-            }
-        )
-    size = settings.job_size
-    return {f'job_{start // size:02d}': walkers[start : start + size] for start in range(0, len(walkers), size)}
 
 
 def as_list(value: Any) -> list[Any]:

@@ -21,12 +21,14 @@ from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.sampling.base import stream
+from aiida_mlip_al.sampling.spread import by_system
+from aiida_mlip_al.sampling.walkers import ExploreSettings, reduced_formula
 from aiida_mlip_al.selection.rmsd import PERIODIC
 from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_select, validate_stop
 
 from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
-from .explore import LAMMPS_NEEDS_MEMBERS, ExploreWorkChain, validate_exploration
+from .explore import LAMMPS_NEEDS_MEMBERS, ExploreWorkChain, exploration_settings, validate_exploration
 from .label import LabelWorkChain, late_jobs
 from .perturb_and_sample import PerturbAndSampleWorkChain
 from .seed_stages import reuse_problem
@@ -55,7 +57,16 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return LAMMPS_NEEDS_MEMBERS
     if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
         return PERIODIC
-    return validate_exploration(inputs['explore'])
+    return validate_exploration(inputs['explore']) or unknown_system(inputs)
+
+
+def unknown_system(inputs: Any) -> str | None:
+    """Return which system the exploration has settings for that is none of the structures, or None."""
+    known = {formula_of(structure) for structure in inputs['structures'].values()}
+    unknown = sorted(set(exploration_settings(inputs['explore']).systems) - known)
+    if not unknown:
+        return None
+    return f'`systems` of the exploration names {unknown[0]}, but the structures are {", ".join(sorted(known))}.'
 
 
 class ActiveLearningWorkChain(SubmitOnce, WorkChain):
@@ -258,7 +269,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.ctx.labelled_seeds = []
         self.ctx.uncertainty = None
         self.ctx.labelled = self.ctx.new_labels = self.ctx.late = self.ctx.came_late = None
-        self.ctx.starts = [node.pk for _, node in sorted(self.inputs.structures.items())]
+        self.ctx.starts = [(node.pk, formula_of(node)) for _, node in sorted(self.inputs.structures.items())]
         for name, dataset in self.ctx.datasets.items():
             self.out(f'datasets.{name}', dataset)
 
@@ -386,7 +397,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         if self.ctx.uncertainty is not None:
             inputs.uncertainty = self.ctx.uncertainty
         inputs.seed = self.inputs.seed
-        inputs.structures = self.choose_starts(inputs.settings.get_dict().get('walkers', 1))
+        inputs.structures = self.choose_starts(exploration_settings(inputs))
         if self.ctx.history is not None:
             inputs.history = self.ctx.history
         inputs.metadata.call_link_label = f'{self.name}_explore'
@@ -394,11 +405,13 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.report(f'{self.name}: exploring <{node.pk}>')
         self.to_context(**{f'{self.name}_explore': node})
 
-    def choose_starts(self, walkers: int) -> dict[str, orm.StructureData]:
-        """Return structures for the walkers to start from, drawn from the given and the labelled ones."""
+    def choose_starts(self, settings: ExploreSettings) -> dict[str, orm.StructureData]:
+        """Return structures for the walkers of each system to start from, drawn from the given and the labelled ones."""
         rng = np.random.default_rng(stream(self.inputs.seed.value, 'starts', self.ctx.iteration))
-        drawn = rng.permutation(len(self.ctx.starts))[:walkers]
-        return {f'start_{index:02d}': orm.load_node(self.ctx.starts[row]) for index, row in enumerate(sorted(drawn))}
+        rows = []
+        for own, members in by_system(settings, {row: formula for row, (_, formula) in enumerate(self.ctx.starts)}):
+            rows += sorted(members[index] for index in rng.permutation(len(members))[: own.walkers])
+        return {f'start_{index:02d}': orm.load_node(self.ctx.starts[row][0]) for index, row in enumerate(rows)}
 
     def inspect_explore(self) -> ExitCode | None:
         """Go on with the frames explored and the errors measured."""
@@ -625,7 +638,10 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.ctx.datasets[shard] = node.outputs.dataset
         self.out(f'datasets.{shard}', node.outputs.dataset)
         if shard != 'test':
-            self.ctx.starts += [node.inputs.structures[name].pk for name in sorted(node.outputs.labels)]
+            structures = node.inputs.structures
+            self.ctx.starts += [
+                (structures[name].pk, formula_of(structures[name])) for name in sorted(node.outputs.labels)
+            ]
 
     def submit_train(self, label: str, previous: dict[str, ModelData], parameters: orm.Dict | None = None) -> None:
         """Submit the training of a committee on all shards."""
@@ -670,6 +686,11 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         inputs.structures = dict(self.inputs.structures)
         inputs.metadata.call_link_label = label
         self.to_context(**{label: self.submit(PropertiesCalculation, **inputs)})
+
+
+def formula_of(structure: orm.StructureData) -> str:
+    """Return the reduced formula of a structure."""
+    return reduced_formula(structure.get_formula())
 
 
 def trains(dataset: DatasetData) -> bool:

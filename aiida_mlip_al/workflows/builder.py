@@ -23,8 +23,9 @@ from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import job_positions, parse_steps
+from aiida_mlip_al.sampling.spread import spread_walkers
 from aiida_mlip_al.sampling.substitution import SubstitutionParameters
-from aiida_mlip_al.sampling.walkers import spread_walkers
+from aiida_mlip_al.sampling.walkers import reduced_formula
 
 from .explore_engines import conversion
 from .seed_stages import vasp_level_of
@@ -362,12 +363,14 @@ class Inputs:
         """
         settings = LammpsExploreSettings(**inputs['settings'].get_dict())
         template = inputs['lammps']['template'].get_content() if 'template' in inputs['lammps'] else None
-        ((walker, *_), *_) = spread_walkers(settings, ['any'], 0).values()
         for structure in self.structures.values():
             if len(structure.sites) < 2:
                 continue  # starts no walker itself, but may be seeds' unit cell
+            own = settings.of_system(reduced_formula(structure.get_formula()))
             try:
-                walker_script(settings, walker, Box(structure.get_ase()), 2, 'bias' in inputs, template)
+                walker_script(
+                    own, spread_walkers(own, ['any'], 0)[0], Box(structure.get_ase()), 2, 'bias' in inputs, template
+                )
             except ValueError as error:
                 raise ConfigError(f'`explore.lammps`: {error}') from None
 

@@ -13,11 +13,14 @@ from aiida_shell import ShellJob
 from aiida_mlip_al.calculations.deviate import DeviateCalculation
 from aiida_mlip_al.data import DeviationData, ModelData, UncertaintyData
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+from aiida_mlip_al.sampling.walkers import ExploreSettings
 
 from .explore_engines import EXPLORE_ENGINES, ExploreEngine
 from .label_engines import engine_given
 from .pool import Pool
 
+# Each goes on from the frames that the one before has added.
+MAX_RESTARTS = 10
 LAMMPS_NEEDS_MEMBERS = 'LAMMPS explores with committees: use the engine `ase` with one model and its uncertainty.'
 
 
@@ -26,9 +29,8 @@ def validate_exploration(inputs: Any) -> str | None:
     wrong = engine_given(inputs, EXPLORE_ENGINES, 'explore')
     if wrong is not None:
         return wrong
-    engine = next(engine for name, engine in EXPLORE_ENGINES.items() if inputs.get(name))
     try:
-        settings = engine.parse(inputs['settings'])
+        settings = exploration_settings(inputs)
     except ValueError as error:
         return str(error)
     if (settings.bias is not None) != ('bias' in inputs):
@@ -39,6 +41,15 @@ def validate_exploration(inputs: Any) -> str | None:
             'evaluates the committee after the run.'
         )
     return None
+
+
+def exploration_settings(inputs: Any) -> ExploreSettings:
+    """Return the checked settings of the engine that is given.
+
+    :raises ValueError: one sentence on the first mistake.
+    """
+    engine = next(engine for name, engine in EXPLORE_ENGINES.items() if inputs.get(name))
+    return engine.parse(inputs['settings'])
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -58,6 +69,16 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
 def is_native(settings: Any) -> bool:
     """Return whether a LAMMPS explores that has one model and cannot check the deviation in the run."""
     return isinstance(settings, LammpsExploreSettings) and not settings.in_run
+
+
+def part_label(label: str, n_before: int) -> str:
+    """Return the label of a job's continuation after so many parts."""
+    return f'{label}_part_{n_before:02d}' if n_before else label
+
+
+def n_frames_of(node: orm.ProcessNode) -> int:
+    """Return how many frames a process has explored."""
+    return int(node.outputs.report['n_frames']) if 'report' in node.outputs else 0
 
 
 class ExploreWorkChain(Pool):
@@ -136,6 +157,7 @@ class ExploreWorkChain(Pool):
         self.ctx.native = is_native(settings)
         self.ctx.queue = sorted(self.ctx.plan.get('walkers', {}))
         self.ctx.running = {}
+        self.ctx.parts = {}
         self.ctx.trajectories = {}
         self.ctx.n_frames = 0
         refused = self.ctx.plan['refused'].get_dict() if 'refused' in self.ctx.plan else {}
@@ -180,22 +202,32 @@ class ExploreWorkChain(Pool):
             label = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.job, self.engine.name))
             inputs = self.engine.inputs(self.inputs, exposed, self.ctx.plan, label)
-            inputs.metadata.call_link_label = label
+            parts = self.ctx.parts.setdefault(label, [])
+            if parts:
+                inputs.parent_folder = self.engine.goes_on_from(orm.load_node(parts[-1]))
+            inputs.metadata.call_link_label = part_label(label, len(parts))
             node = self.submit(self.engine.process, **inputs)
             self.report(f'exploring: {label} <{node.pk}>')
             self.ctx.running[node.pk] = label
         self.wait_for_any(self.ctx.running)
 
     def inspect_jobs(self) -> None:
-        """Keep every frame that was written, whatever became of the job."""
-        for node in self.ended(self.ctx.running):
-            label = self.ctx.running.pop(node.pk)
-            if not node.is_finished_ok:
-                self.ctx.message = node.exit_message or str(node.process_state)
-                self.report(f'<{node.pk}> did not come to its end: {self.ctx.message}')
-            if 'report' in node.outputs:
-                self.ctx.n_frames += node.outputs.report['n_frames']
-                self.out(f'reports.{label}', node.outputs.report)
+        """Keep every frame that was written, whatever became of the job; continue one that was interrupted."""
+        for last in self.ended(self.ctx.running):
+            label = self.ctx.running.pop(last.pk)
+            if not last.is_finished_ok:
+                self.ctx.message = last.exit_message or str(last.process_state)
+                self.report(f'<{last.pk}> did not come to its end: {self.ctx.message}')
+            parts = [orm.load_node(pk) for pk in self.ctx.parts[label]]
+            if 'report' in last.outputs:
+                self.out(f'reports.{part_label(label, len(parts))}', last.outputs.report)
+            node = max([*parts, last], key=n_frames_of)
+            gained = n_frames_of(last) - max(map(n_frames_of, parts), default=0)
+            if gained > 0 and len(parts) < MAX_RESTARTS and self.engine.goes_on_from(last) is not None:
+                self.ctx.parts[label].append(last.pk)
+                self.ctx.queue.insert(0, label)
+                continue
+            self.ctx.n_frames += n_frames_of(node)
             if 'thermo' in node.outputs:
                 self.out(f'thermo.{label}', node.outputs.thermo)
             for kind in ('trajectories', 'deviations'):

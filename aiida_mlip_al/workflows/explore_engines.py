@@ -60,6 +60,11 @@ class ExploreEngine(ABC):
         """
 
     @classmethod
+    def goes_on_from(cls, node: orm.ProcessNode) -> orm.RemoteData | None:
+        """Return the folder from which an interrupted process can be continued by another one, or None."""
+        return None
+
+    @classmethod
     def parse(cls, settings: orm.Dict) -> ExploreSettings:
         """Return checked settings.
 
@@ -99,12 +104,25 @@ class AseExploreEngine(ExploreEngine):
         starts = {walker['structure'] for walker in walkers.get_list()}
         exposed.committee = dict(inputs.committee)
         exposed.structures = {name: inputs.structures[name] for name in sorted(starts)}
-        exposed.dynamics, exposed.check, exposed.walkers = plan['dynamics'], plan['check'], walkers
+        exposed.dynamics, exposed.check, exposed.walkers = plan['dynamics'][label], plan['check'], walkers
         if 'uncertainty' in inputs:
             exposed.uncertainty = inputs.uncertainty
         if 'bias' in plan:
             exposed.bias = plan['bias']
         return exposed
+
+    @classmethod
+    def goes_on_from(cls, node: orm.ProcessNode) -> orm.RemoteData | None:
+        """Return the job's folder if a time limit, a lost node or somebody ended it."""
+        errors = cls.process.exit_codes
+        interrupted = (
+            errors.ERROR_INTERRUPTED,
+            errors.ERROR_SCHEDULER_OUT_OF_WALLTIME,
+            errors.ERROR_SCHEDULER_NODE_FAILURE,
+        )
+        if node.exit_status not in [code.status for code in interrupted] or 'remote_folder' not in node.outputs:
+            return None
+        return node.outputs.remote_folder  # type: ignore[no-any-return]
 
 
 class LammpsExploreEngine(ExploreEngine):
@@ -162,7 +180,7 @@ class LammpsExploreEngine(ExploreEngine):
         exposed.files.update({name: plan[name] for name in ('bias', 'converted') if name in plan})
         exposed.structure = inputs.structures[walker['structure']]
         exposed.committee = {first: inputs.committee[first]} if 'converted' in plan else dict(inputs.committee)
-        exposed.dynamics, exposed.walker = inputs.settings, walker
+        exposed.dynamics, exposed.walker = plan['settings'][label], walker
         process = AttributeDict({'lammps': exposed, 'metadata': {}})
         if 'max_restarts' in inputs.lammps:
             process.max_restarts = inputs.lammps.max_restarts

@@ -67,7 +67,7 @@ def test_plan_counts_frames_labels_and_steps():
             'stop': {'max_iterations': 3, 'max_labels': 70},
         }
     )
-    stages = {stage.name: stage for stage in plan(config, n_structures=1)}
+    stages = {stage.name: stage for stage in plan(config, ['C2H6O'])}
     assert stages['seed'].jobs == '0 seed, 3 label'
     assert stages['seed'].work == '25 frames, 25 labels'
     assert stages['test'].work == '20 frames, 300 MD steps, 20 labels'

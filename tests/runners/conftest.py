@@ -84,7 +84,7 @@ class Job:
 
     def stop_when(self, process: subprocess.Popen[str], ready: Callable[[], bool], signum: signal.Signals) -> str:
         """Send a signal as soon as a condition holds, wait for the end, and return the output."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not ready():
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline, 'the condition never held'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,74 @@ def test_walkers_together_equal_a_walker_alone(make_job, committee_files, ethano
         for one, other in zip(found, expected, strict=True):
             assert one.positions == pytest.approx(other.positions, abs=1e-7)
             assert one.get_momenta() == pytest.approx(other.get_momenta(), abs=1e-7)
+
+
+def test_walkers_divided_among_processes_are_those_of_one(make_job, committee_files, ethanol: Atoms) -> None:
+    walkers = [{**WALKER, 'seed': seed} for seed in (1, 2, 3)]
+    jobs = {processes: make_job(f'in_{processes}') for processes in (1, 2)}
+    for processes, job in jobs.items():
+        status = job.run('explore', base(committee_files[:2], walkers=walkers, processes=processes), [ethanol])
+        assert status['exit_code'] == 0, status['output']
+        assert (status['n_walkers'], 'mace' in status['versions']) == (3, True)
+    for number in range(3):
+        file = f'walker_{number:02d}.xyz'
+        one, other = (read(jobs[processes].folder / file, ':') for processes in (1, 2))
+        assert len(one) == len(other) == 4
+        assert other[-1].positions == pytest.approx(one[-1].positions, abs=1e-7)
+    shares = [json.loads((jobs[2].folder / f'explore_{process}.json').read_text())['numbers'] for process in range(2)]
+    assert shares == [[0, 2], [1]]
+
+
+def test_a_process_that_fails_says_why(job, committee_files, ethanol: Atoms) -> None:
+    walkers = [WALKER, {**WALKER, 'temperature_K': -1}]
+    status = job.run('explore', base(committee_files[:1], walkers=walkers, processes=2), [ethanol])
+    assert (status['exit_code'], status['finished']) == (1, False)
+    assert status['error'] == 'temperature_K of a walker must be positive, not -1.'
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_killed_run_is_continued_by_another_job(make_job, committee_files, ethanol: Atoms, processes: int) -> None:
+    walkers = [WALKER, {**WALKER, 'seed': 2}]
+    config = base(committee_files[:1], walkers=walkers, dynamics={'steps': 100_000}, dtype='float32')
+    config['processes'] = processes
+    first, second = make_job('first'), make_job('second')
+    first.prepare('explore', config, [ethanol])
+    paths = [first.folder / f'walker_0{number}.xyz' for number in range(2)]
+    process = first.start('explore')
+    first.stop_when(process, lambda: all(p.exists() and len(read_frames(p)) >= 2 for p in paths), signal.SIGTERM)
+    for file in first.folder.glob('walker_*'):
+        shutil.copy(file, second.folder)
+    cut = second.folder / 'walker_01.xyz'
+    cut.write_bytes(cut.read_bytes()[:-30])
+    before = [table(first, number) for number in range(2)]
+    n_before = [len(frames) + ('end' not in end) for frames, end in before]
+    steps = 10 * max(n_before) + 50
+    config.update(continued=True, dynamics={**config['dynamics'], 'steps': steps})
+    assert second.run('explore', config, [ethanol])['finished']
+    for number in range(2):
+        frames, end = table(second, number)
+        assert end == {'end': 'finished', 'step': steps, 'message': ''}
+        assert [frame['step'] for frame in frames] == list(range(10, steps + 1, 10))
+        old, new = read_frames(paths[number]), read_frames(second.folder / f'walker_0{number}.xyz')
+        assert len(new) == len(frames)
+        kept = n_before[number] - number  # the last frame of the second one was cut
+        for one, other in zip(old[:kept], new, strict=False):
+            assert one.positions == pytest.approx(other.positions, abs=1e-8)
+            assert one.get_momenta() == pytest.approx(other.get_momenta(), abs=1e-8)
+        moved = np.abs(new[kept].positions - new[kept - 1].positions).max()
+        assert 0 < moved < 0.5, 'it goes on from where it was'
+
+
+def test_a_walker_that_had_ended_is_left_as_it_is(make_job, committee_files, ethanol: Atoms) -> None:
+    config = base(committee_files[:1], walkers=[WALKER, {**WALKER, 'seed': 2}])
+    first, second = make_job('first'), make_job('second')
+    first.run_here('explore', config, [ethanol])
+    files = sorted(first.folder.glob('walker_*'))
+    assert len(files) == 4
+    for file in files:
+        shutil.copy(file, second.folder)
+    assert second.run_here('explore', {**config, 'continued': True}, [ethanol])['finished']
+    assert [(second.folder / file.name).read_bytes() == file.read_bytes() for file in files] == [True] * 4
 
 
 def test_equal_seeds_give_equal_files(make_job, committee_files, ethanol: Atoms) -> None:

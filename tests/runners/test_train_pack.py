@@ -39,7 +39,7 @@ class Pack:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / 'runners').mkdir()
-        for name in ('train_pack.py', 'status.py'):
+        for name in ('train_pack.py', 'side_by_side.py', 'status.py'):
             shutil.copy(RUNNERS / name, folder / 'runners')
         (folder / 'runners' / 'train.py').write_text(PROGRAM)
 
@@ -113,13 +113,13 @@ def test_a_time_limit_reaches_everybody(pack: Pack) -> None:
 
 def test_one_that_does_not_listen_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.path.insert(0, str(RUNNERS))
-    import train_pack
+    import side_by_side
 
-    monkeypatch.setattr(train_pack, 'GRACE_S', 0.2)
+    monkeypatch.setattr(side_by_side, 'GRACE_S', 0.2)
     program = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)'
     process = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    train_pack.stop([process])
+    side_by_side.stop([process])
     assert process.returncode == -signal.SIGKILL
     process.stdout.close()

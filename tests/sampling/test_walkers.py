@@ -8,12 +8,8 @@ from typing import Any
 import pytest
 
 from aiida_mlip_al.sampling.base import parse_parameters, wrong_parameters
-from aiida_mlip_al.sampling.walkers import (
-    DYNAMICS_KEYS,
-    AseExploreSettings,
-    dynamics_of,
-    spread_walkers,
-)
+from aiida_mlip_al.sampling.spread import by_system, spread_systems, spread_walkers
+from aiida_mlip_al.sampling.walkers import DYNAMICS_KEYS, AseExploreSettings, dynamics_of, reduced_formula
 
 
 def settings(**values: Any) -> AseExploreSettings:
@@ -25,8 +21,8 @@ def conditions(walkers: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
 
 
 def test_structure_and_condition_change_from_walker_to_walker() -> None:
-    jobs = spread_walkers(settings(walkers=5, temperature=[300.0, 600.0]), ['a', 'b', 'c'], seed=1)
-    assert conditions(jobs['job_00']) == [
+    walkers = spread_walkers(settings(walkers=5, temperature=[300.0, 600.0]), ['a', 'b', 'c'], seed=1)
+    assert conditions(walkers) == [
         ('a', 300.0, None),
         ('b', 600.0, None),
         ('c', 300.0, None),
@@ -41,14 +37,14 @@ def test_no_pair_comes_again_before_every_pair_was_there(n_structures: int, n_co
     n_pairs = n_structures * n_conditions
     temperatures = [100.0 * (index + 1) for index in range(n_conditions)]
     chosen = settings(walkers=2 * n_pairs, walkers_per_job=1000, temperature=temperatures)
-    (walkers,) = spread_walkers(chosen, names, seed=1).values()
+    walkers = spread_walkers(chosen, names, seed=1)
     pairs = conditions(walkers)
     assert len(set(pairs[:n_pairs])) == len(set(pairs[n_pairs:])) == n_pairs
 
 
 def test_temperatures_and_pressures() -> None:
     chosen = settings(walkers=4, ensemble='npt', temperature=[300.0, 600.0], pressure=[0.0, 1.0])
-    (walkers,) = spread_walkers(chosen, ['a'], seed=1).values()
+    walkers = spread_walkers(chosen, ['a'], seed=1)
     assert conditions(walkers) == [('a', 300.0, 0.0), ('a', 600.0, 0.0), ('a', 300.0, 1.0), ('a', 600.0, 1.0)]
 
 
@@ -56,23 +52,82 @@ def test_ramps_replace_conditions() -> None:
     chosen = settings(
         walkers=2, ensemble='npt', pressure=0.0, temperature_ramp=[100.0, 900.0], pressure_ramp=[0.0, 5.0]
     )
-    (walkers,) = spread_walkers(chosen, ['a'], seed=1).values()
+    walkers = spread_walkers(chosen, ['a'], seed=1)
     assert conditions(walkers) == [('a', [100.0, 900.0], [0.0, 5.0])] * 2
 
 
 def test_jobs_are_filled_one_after_another() -> None:
-    jobs = spread_walkers(settings(walkers=5, walkers_per_job=2), ['a'], seed=1)
-    assert {name: len(walkers) for name, walkers in jobs.items()} == {'job_00': 2, 'job_01': 2, 'job_02': 1}
+    jobs = spread_systems(settings(walkers=5, walkers_per_job=2), {'a': 'Cu'}, seed=1)
+    assert {name: len(walkers) for name, (_, walkers) in jobs.items()} == {'job_00': 2, 'job_01': 2, 'job_02': 1}
 
 
 def test_job_names_sort_as_they_are_numbered() -> None:
-    jobs = spread_walkers(settings(walkers=12, walkers_per_job=1), ['a'], seed=1)
+    jobs = spread_systems(settings(walkers=12, walkers_per_job=1), {'a': 'Cu'}, seed=1)
     assert sorted(jobs) == list(jobs)
+
+
+@pytest.mark.parametrize(
+    ('formula', 'reduced'),
+    [('C2H6O', 'C2H6O'), ('CH3CH2OH', 'C2H6O'), ('Na4Cl4', 'ClNa'), (['Cu'] * 32, 'Cu'), ('H64O32', 'H2O')],
+)
+def test_reduced_formula_is_that_of_the_cell_and_its_supercells(formula: str | list[str], reduced: str) -> None:
+    assert reduced_formula(formula) == reduced
+
+
+def test_each_system_has_its_own_conditions_and_walkers() -> None:
+    own = {'Cu': {'ensemble': 'npt', 'pressure': 0.0, 'temperature': [900.0], 'walkers': 3}}
+    chosen = settings(temperature=300.0, walkers=2, walkers_per_job=2, systems=own)
+    jobs = spread_systems(chosen, {'a': 'C2H6O', 'b': 'Cu', 'c': 'Cu'}, seed=1)
+    assert {name: (used.ensemble, conditions(walkers)) for name, (used, walkers) in jobs.items()} == {
+        'job_00': ('nvt', [('a', 300.0, None)] * 2),
+        'job_01': ('npt', [('b', 900.0, 0.0), ('c', 900.0, 0.0)]),
+        'job_02': ('npt', [('c', 900.0, 0.0)]),
+    }
+    seeds = [walker['seed'] for _, walkers in jobs.values() for walker in walkers]
+    assert len(set(seeds)) == 5
+
+
+def test_structures_that_no_system_names_have_the_common_settings() -> None:
+    chosen = settings(walkers=2, systems={'Cu': {'walkers': 5}})
+    found = by_system(chosen, {1: 'Cu', 2: 'Ag', 3: 'Cu', 4: 'Au'})
+    assert [(own.walkers, keys) for own, keys in found] == [(2, [2, 4]), (5, [1, 3])]
+    assert [keys for _, keys in by_system(chosen, {1: 'Cu'})] == [[1]]
+
+
+def test_a_system_may_be_written_as_any_formula_of_its_composition() -> None:
+    chosen = settings(systems={'NaCl': {'walkers': 2}, 'CH3CH2OH': {'walkers': 3}})
+    assert {formula: chosen.of_system(formula).walkers for formula in ('ClNa', 'C2H6O', 'Cu')} == {
+        'ClNa': 2,
+        'C2H6O': 3,
+        'Cu': 1,
+    }
+
+
+def test_a_condition_of_a_system_replaces_the_ramp_of_all() -> None:
+    chosen = settings(temperature_ramp=[100.0, 900.0], systems={'Cu': {'temperature': 50.0}})
+    assert conditions(spread_walkers(chosen.of_system('Cu'), ['a'], 1)) == [('a', 50.0, None)]
+    assert conditions(spread_walkers(chosen.of_system('Ag'), ['a'], 1)) == [('a', [100.0, 900.0], None)]
+
+
+@pytest.mark.parametrize(
+    ('systems', 'sentence'),
+    [
+        ({'Cu': {'dtype': 'float64'}}, "'dtype' cannot differ from system to system"),
+        ({'Cu4': {'walkers': 2}, 'Cu': {}}, "'Cu4' and 'Cu' are one system"),
+        ({'copper.cif': {'walkers': 2}}, "'copper.cif' is no chemical formula"),
+        ({'Cu': {'ensemble': 'npt'}}, "'pressure' .GPa. goes with ensemble 'npt'"),
+        ({'Cu': {'temperature': -5}}, "system Cu: 'temperature'"),
+    ],
+)
+def test_wrong_system_is_refused_in_one_sentence(systems: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        settings(systems=systems)
+    assert '\n' not in str(caught.value)
 
 
 def test_seeds() -> None:
     def seeds(walkers: int, seed: int = 1, *stream: int) -> list[int]:
-        (made,) = spread_walkers(settings(walkers=walkers), ['a', 'b'], seed, *stream).values()
+        made = spread_walkers(settings(walkers=walkers), ['a', 'b'], seed, *stream)
         return [walker['seed'] for walker in made]
 
     assert len(set(seeds(16))) == 16

@@ -58,6 +58,26 @@ def test_walkers_over_conditions_and_jobs(python_code, water, committee):
 
 
 @pytest.mark.slow
+def test_each_system_explores_under_its_own_conditions(python_code, water, committee):
+    from ase.build import molecule
+
+    structures = {**water, 'hydrogen': orm.StructureData(ase=molecule('H2')).store()}
+    systems = {'H2': {'temperature': 900, 'timestep_fs': 0.2, 'steps': 10}}
+    settings = {'temperature': 200, 'steps': 20, 'check_interval': 5, 'systems': systems}
+    results, node = run(python_code, structures, committee, settings)
+    assert node.exit_status == 0
+    found = {}
+    for name, deviation in results['deviations'].items():
+        symbols = ''.join(results['trajectories'][name].symbols)
+        temperatures = deviation.get_array('target_temperature_K')
+        found[name] = symbols, deviation.get_array('time_fs')[-1], set(temperatures)
+    assert found == {
+        'job_00_walker_00': ('OHH', 10.0, {200.0}),
+        'job_01_walker_00': ('HH', 2.0, {900.0}),
+    }
+
+
+@pytest.mark.slow
 def test_walker_beyond_the_upper_level_stops_and_keeps_its_frames(python_code, water, committee):
     settings = {'temperature': 300, 'walkers': 1, 'steps': 50, 'check_interval': 5, 'upper': 1e-6}
     results, node = run(python_code, water, committee, settings)
