@@ -11,10 +11,7 @@ validation frames, the CPU time of all training, and that of a frame. What a fol
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,13 +19,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 warnings.filterwarnings('ignore')
-ROOT = Path(__file__).parents[2]
-RUNNERS = ROOT / 'aiida_mlip_al' / 'runners'
-sys.path.insert(0, str(RUNNERS))
+sys.path.insert(0, str(Path(__file__).parents[2] / 'aiida_mlip_al' / 'runners'))
 
 import numpy as np  # noqa: E402
 from ase import Atoms, units  # noqa: E402
@@ -37,6 +31,7 @@ from ase.io import read, write  # noqa: E402
 from ase.md.langevin import Langevin  # noqa: E402
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution  # noqa: E402
 from committee import Committee  # noqa: E402
+from mace_jobs import run, training  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rigidity import Posterior  # noqa: E402
@@ -92,49 +87,6 @@ def trajectory(temperature: int, file: Path) -> None:
     write(file, frames, format='extxyz')
 
 
-def run(folder: Path, runner: str, settings: dict[str, Any]) -> float:
-    """Run a job in a folder if it has not been, and return its CPU time in s."""
-    status = folder / f'{runner}.status.json'
-    if not status.exists():
-        shutil.copytree(RUNNERS, folder / 'runners', dirs_exist_ok=True)
-        (folder / f'{runner}.json').write_text(json.dumps(settings))
-        with open(folder / f'{runner}.out', 'w') as output:
-            command = [sys.executable, '-W', 'ignore', f'runners/{runner}.py', f'{runner}.json']
-            subprocess.run(command, cwd=folder, stdout=output, stderr=output, check=True)
-    return float(json.loads(status.read_text())['cpu_s'])
-
-
-def training(size: Size, seed: int) -> dict[str, Any]:
-    """Return the settings of one training."""
-    arguments = {
-        'name': 'mace',
-        'seed': seed,
-        'work_dir': '.',
-        'E0s': 'average',
-        'energy_key': 'REF_energy',
-        'forces_key': 'REF_forces',
-        'stress_key': 'REF_stress',
-        'device': 'cpu',
-        'error_table': 'PerAtomMAE',
-        'plot': False,
-        'save_cpu': True,
-        'r_max': 4.5,
-        'num_channels': size.channels,
-        'max_L': 0,
-        'max_ell': size.max_ell,
-        'correlation': 3,
-        'batch_size': 5,
-        'eval_interval': 5,
-        'lr': 0.03,
-        'energy_weight': 10,
-        'forces_weight': 100,
-        'loss': 'weighted',
-        'default_dtype': 'float32',
-    }
-    own = {'gradient_steps': size.steps, 'stage_two_fraction': None, 'final_lr_fraction': 0.03, 'bootstrap': None}
-    return {**own, 'seed': seed, 'shards': ['shard.xyz'], 'replay': None, 'arguments': arguments}
-
-
 def say(committee: Committee, frames: Sequence[Atoms], measure: str = 'deviation') -> Said:
     """Return what a committee says about frames."""
     began = time.process_time()
@@ -183,7 +135,7 @@ def main() -> None:
         place = folder / f'member_{member}'
         place.mkdir(exist_ok=True)
         write(place / 'shard.xyz', shard, format='extxyz')
-        seconds.append(run(place, 'train', training(size, member + 1)))
+        seconds.append(run(place, 'train', training(size.channels, size.max_ell, size.steps, member + 1)))
     lead = folder / 'member_0'
     learning = run(lead, 'uncertainty', {'model': 'mace.model', 'datasets': {'d': 'shard.xyz'}, 'samples': None})
     compare(folder, sets, sum(seconds), seconds[0] + learning)

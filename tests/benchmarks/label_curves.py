@@ -1,0 +1,130 @@
+"""Error against number of labels: what a target needs, tables, bars and the picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+_TICKS = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8])
+
+
+def labels_needed(labels: ArrayLike, errors: ArrayLike, target: float) -> float:
+    """Return the number of labels at which a curve first comes down to a target, on straight lines in log-log.
+
+    :param labels: (n,), rising.
+    :param errors: (n,), positive.
+    :param target: error to reach.
+    :returns: the first number of labels if the curve begins there; infinite if it does not get there.
+    """
+    x, y = np.log(np.asarray(labels, dtype=float)), np.log(np.asarray(errors, dtype=float))
+    aim = math.log(target)
+    below = np.flatnonzero(y <= aim)
+    if not len(below):
+        return math.inf
+    last = int(below[0])
+    if last == 0:
+        return float(np.exp(x[0]))
+    part = (y[last - 1] - aim) / (y[last - 1] - y[last])
+    return float(np.exp(x[last - 1] + part * (x[last] - x[last - 1])))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One rule on one test set: labels and errors of each seed, (seeds, rounds); errors in meV/Å."""
+
+    labels: list[list[int]]
+    errors: list[list[float]]
+
+    def needed(self, targets: Sequence[float]) -> Floats:
+        """Return the labels that each seed needs to come down to its target."""
+        rows = zip(self.labels, self.errors, targets, strict=True)
+        return np.array([labels_needed(labels, errors, target) for labels, errors, target in rows])
+
+    def mean(self) -> tuple[Floats, Floats, Floats]:
+        """Return labels, mean error and its standard deviation over the seeds, as far as all seeds go."""
+        rounds = min(len(row) for row in self.errors)
+        errors = np.array([row[:rounds] for row in self.errors])
+        return np.mean([row[:rounds] for row in self.labels], axis=0), errors.mean(axis=0), spread(errors)
+
+
+def spread(values: ArrayLike) -> Floats:
+    """Return the sample standard deviation over the first axis; zero for a single one."""
+    rows = np.asarray(values, dtype=float)
+    return rows.std(axis=0, ddof=1) if len(rows) > 1 else np.zeros(rows.shape[1:])
+
+
+def targets_of(random: Curve) -> list[float]:
+    """Return what each seed's random frames reach with their last number of labels."""
+    return [errors[-1] for errors in random.errors]
+
+
+def needed_text(needed: ArrayLike, last: int) -> str:
+    """Return mean and standard deviation of numbers of labels, or how many seeds did not get there.
+
+    :param needed: (seeds,), infinite for a seed that did not.
+    :param last: the largest number of labels of the replay.
+    """
+    values = np.asarray(needed, dtype=float)
+    missed = int((~np.isfinite(values)).sum())
+    if missed:
+        return f'over {last} in {missed} of {len(values)}'
+    return f'{values.mean():.0f} ± {float(spread(values)):.0f}'
+
+
+def no_more_than(ours: ArrayLike, other: ArrayLike, last: int) -> bool:
+    """Return whether ours needs no more labels than another rule, within the spread over seeds of their difference.
+
+    :param ours: (seeds,) labels needed; infinite for a seed that did not get there, and then the answer is no.
+    :param other: the same; where it did not get there it counts as `last`, which is in its favour.
+    :param last: the largest number of labels of the replay.
+    """
+    mine, its = np.asarray(ours, dtype=float), np.asarray(other, dtype=float)
+    if not np.isfinite(mine).all():
+        return False
+    difference = mine - np.where(np.isfinite(its), its, last)
+    return bool(difference.mean() <= float(spread(difference)))
+
+
+def draw(file: Path, sets: Mapping[str, Mapping[str, Curve]]) -> None:
+    """Draw the mean error of each rule and the band of its standard deviation, one picture for each test set.
+
+    :param file: of the picture.
+    :param sets: curves by rule, by name of the test set.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    columns = min(2, len(sets))
+    rows = math.ceil(len(sets) / columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(5.2 * columns, 4.0 * rows), squeeze=False)
+    colours = ['#7f7f7f', '#17869e', '#e39802', '#8a52a6', '#4f9d4f', '#c62828']
+    for axis, (title, curves) in zip(axes.flat, sets.items(), strict=False):
+        for colour, (rule, curve) in zip(colours, curves.items(), strict=True):
+            labels, mean, deviation = curve.mean()
+            axis.plot(labels, mean, 'o-', color=colour, label=rule, markersize=4, linewidth=1.6)
+            axis.fill_between(labels, mean - deviation, mean + deviation, color=colour, alpha=0.12, linewidth=0)
+        ticks = sorted({round(value) for curve in curves.values() for value in curve.labels[0]})
+        axis.set(xscale='log', yscale='log', title=title, xlabel='labels', ylabel='force MAE, meV/Å')
+        axis.set_xticks([tick for tick in ticks if tick in next(iter(curves.values())).labels[0]])
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter(ScalarFormatter())
+            side.set_minor_formatter(NullFormatter())
+        low, high = axis.get_ylim()
+        axis.set_yticks([value for ten in (1, 10, 100) for value in _TICKS * ten if low <= value <= high])
+        axis.grid(alpha=0.3, linewidth=0.5)
+    for axis in list(axes.flat)[len(sets) :]:
+        axis.set_visible(False)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc='lower center', ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.11 if rows == 1 else 0.07, 1, 1))
+    figure.savefig(file, dpi=120, facecolor='white')
+    pyplot.close(figure)
