@@ -17,6 +17,7 @@ from aiida_mlip_al.data.extxyz import SPLITS
 from aiida_mlip_al.report import figures
 from aiida_mlip_al.report.collect import collect
 from aiida_mlip_al.report.graph import RUN_TYPE
+from aiida_mlip_al.report.reliability_figures import calibration
 from aiida_mlip_al.report.summary import Errors, RunSummary
 from aiida_mlip_al.report.words import ending, finding
 from aiida_mlip_al.workflows.builder import last_committee, load_typed
@@ -69,8 +70,9 @@ class Run:
         """One row for each committee, indexed by iteration; the last row is `final` if there is a final committee.
 
         Columns: ``n_train``, ``n_validation``, ``new_labels``, ``n_explored``, ``accurate_fraction`` (0 to 1), ``lower`` and
-        ``upper`` (the levels, eV/Å), ``wall_s`` and ``core_s`` (s), and for each of ``test``, ``validation`` and ``new_label``
-        ``_energy_mae`` (eV/atom), ``_force_mae``, ``_force_rmse`` (eV/Å) and ``_stress_mae`` (eV/Å³).
+        ``upper`` (the levels, in the unit of the measure), ``wall_s`` and ``core_s`` (s), and for each of ``test``,
+        ``validation`` and ``new_label`` ``_energy_mae`` (eV/atom), ``_force_mae``, ``_force_rmse`` (eV/Å)
+        and ``_stress_mae`` (eV/Å³).
         """
         rows: dict[int | str, dict[str, Any]] = {
             turn.number: {
@@ -166,7 +168,7 @@ class Run:
 
     def plot_calibration(self) -> go.Figure:
         """Plot errors that labels showed against the deviation before."""
-        return _drawn(figures.calibration(self.summary))
+        return _drawn(calibration(self.summary))
 
     def plot_fates(self) -> go.Figure:
         """Plot what became of the explored frames."""

@@ -20,7 +20,7 @@ def render(now: Progress) -> Group:
     """Return a moment of a run as something that rich prints."""
     where = f'iteration {now.iteration} of at most {now.max_iterations}' if now.iteration > 0 else 'seeding'
     if now.iteration > 0 and any(row[0] is None for row in now.rows):
-        where = 'final committee'
+        where = 'after the loop'
     title = 'ended' if now.ended else ', '.join(now.stages) or 'between stages'
     head = Text.assemble(
         (f'{now.label or "run"} <{now.pk}>', 'bold'), '  ', where, ': ', (title, 'cyan'), f'  {duration(now.elapsed_s)}'
@@ -43,8 +43,8 @@ def render(now: Progress) -> Group:
 def errors_table(now: Progress) -> Table:
     """Return the errors of every committee that was measured."""
     table = Table(box=None, padding=(0, 2), header_style='dim')
-    for column in ('committee', 'labels', f'force MAE on {now.error_name}, meV/Å', 'accurate frames'):
-        table.add_column(column, justify='left' if column == 'committee' else 'right')
+    for column in ('models', 'labels', f'force MAE on {now.error_name}, meV/Å', 'accurate frames'):
+        table.add_column(column, justify='left' if column == 'models' else 'right')
     for iteration, n_labels, force_mae, accurate in now.rows:
         name = 'final' if iteration is None else f'iteration {iteration}'
         table.add_row(name, str(n_labels), milli(force_mae), '' if accurate is None else percent(accurate))

@@ -93,8 +93,8 @@ def print_summary(node: Any, console: Any) -> None:
     console.print(finding(run))
     console.print(ending(run))
     table = Table(box=None, padding=(0, 2), header_style='dim')
-    for column in ('committee', 'labels', 'test force MAE', 'test energy MAE', 'new-label force MAE', 'core-seconds'):
-        table.add_column(column, justify='left' if column == 'committee' else 'right')
+    for column in ('models', 'labels', 'test force MAE', 'test energy MAE', 'new-label force MAE', 'core-seconds'):
+        table.add_column(column, justify='left' if column == 'models' else 'right')
     rows = [(f'iteration {item.number}', item.n_labels, item.test_errors, item) for item in run.iterations]
     for name, n_labels, errors, item in rows:
         new = item.new_label_errors

@@ -196,7 +196,7 @@ class _Site:
             judged = [turn.number for turn in run.summary.iterations if 'selection' in turn.nodes]
             iteration = request.path_params['iteration'] or (judged[-1] if judged else 0)
             page = explored(run, iteration, _number(request), filters) if iteration else Page([], 0, 0)
-            return {'iterations': judged, 'page': page}
+            return {'iterations': judged, 'page': page, 'measure': run.summary.compared}
 
         return self.render(
             request, 'explored.html.j2', **await self.reader.ask(read), words=words, verdicts=words.VERDICTS

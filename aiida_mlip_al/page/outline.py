@@ -96,7 +96,7 @@ def _count_jobs(process: Process) -> Counter[str]:
 
 
 def _title(iteration: int) -> str:
-    return {0: 'Before the loop', -1: 'Final committee'}.get(iteration, f'Iteration {iteration}')
+    return {0: 'Before the loop', -1: 'After the loop'}.get(iteration, f'Iteration {iteration}')
 
 
 def job_states(processes: list[Process]) -> dict[int, str]:

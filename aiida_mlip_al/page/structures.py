@@ -20,7 +20,7 @@ from aiida_mlip_al.selection.verdict import Verdict
 from .reader import SeenRun
 
 PAGE_SIZE = 50
-ARRAYS = ('trajectory', 'frame', 'verdict', 'rank', 'max_force_deviation')
+ARRAYS = ('trajectory', 'frame', 'verdict', 'rank')
 
 
 @dataclass
@@ -80,10 +80,10 @@ def labels(run: SeenRun, number: int, split: str | None) -> Page:
 
 
 def explored(run: SeenRun, iteration: int, number: int, filters: Mapping[str, str]) -> Page:
-    """Return a page of the frames that an iteration explored, the largest deviation first.
+    """Return a page of the frames that an iteration explored, the largest measure first.
 
     :param number: of the page, from 0.
-    :param filters: ``verdict``; ``low`` and ``high``, of the largest force deviation, eV/Å.
+    :param filters: ``verdict``; ``low`` and ``high``, of the measure, in its unit.
     :raises NotExistent: if there is no selection of that iteration (yet).
     """
     pk = next((turn.nodes.get('selection') for turn in run.summary.iterations if turn.number == iteration), None)
@@ -91,7 +91,7 @@ def explored(run: SeenRun, iteration: int, number: int, filters: Mapping[str, st
         raise NotExistent(f'Iteration {iteration} has judged no frames yet.')
     selection: Any = orm.load_node(pk)
     arrays = {name: selection.get_array(name) for name in ARRAYS}
-    deviation = arrays['max_force_deviation']
+    deviation = selection.measure
     wanted = np.ones(len(deviation), dtype=bool)
     if 'verdict' in filters:
         codes = [verdict.code for verdict in Verdict if verdict.value == filters['verdict']]

@@ -10,14 +10,15 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_mlip_al import __version__
-from aiida_mlip_al.data import DatasetData, ModelData
+from aiida_mlip_al.data import DatasetData, DeviationData, ModelData
+from aiida_mlip_al.selection.measure import MEASURES, Measure
 
 from .graph import Process, failure_of, read_processes, state_of, wall_seconds
-from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Parity, RunSummary
-from .words import stop_clause
+from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Outcomes, Parity, RunSummary
+from .words import level_note, stop_clause
 
 #: Outputs of an iteration that the summary names by their pk.
-ITERATION_NODES = ('selection', 'new_labels', 'errors', 'history')
+ITERATION_NODES = ('selection', 'new_labels', 'late_labels', 'errors', 'history')
 
 
 def collect(run: orm.WorkChainNode) -> RunSummary:
@@ -29,8 +30,10 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
     outputs = run.base.links.get_outgoing(link_type=LinkType.RETURN).nested()
     inputs = run.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
     datasets = dict(outputs.get('datasets', {}))
-    iterations = _iterations(outputs, called)
-    final = _final(outputs, called, iterations)
+    select, stop = inputs['select'].get_dict(), inputs['stop'].get_dict()
+    name, single = select.get('measure', 'max'), 'uncertainty' in inputs['train']
+    iterations = _iterations(outputs, called, MEASURES[name])
+    final = _final(outputs, called, iterations, single)
     theory = next((dataset.theory for dataset in datasets.values()), '')
     return RunSummary(
         label=run.label or 'active learning',
@@ -46,7 +49,10 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
         theory=theory,
         elements=sorted({element for dataset in datasets.values() for element in dataset.elements}),
         formulas=sorted({node.get_formula() for node in inputs['structures'].values()}),
-        targets=_targets(inputs),
+        targets=_targets(select, stop),
+        measure=name,
+        single_model=single,
+        confidence=stop.get('confidence', 0.95),
         settings=_settings(inputs),
         iterations=iterations,
         final=final,
@@ -78,7 +84,7 @@ def errors_from(values: dict[str, Any] | None) -> Errors | None:
     )
 
 
-def _iterations(outputs: dict[str, Any], called: list[Process]) -> list[IterationSummary]:
+def _iterations(outputs: dict[str, Any], called: list[Process], measure: Measure) -> list[IterationSummary]:
     rows = {row['iteration']: row for row in _latest_history(outputs).get('rows', [])}
     by_name = _iteration_outputs(outputs)
     numbers = sorted({child.iteration for child in called if child.iteration > 0})
@@ -90,6 +96,7 @@ def _iterations(outputs: dict[str, Any], called: list[Process]) -> list[Iteratio
         n_train = errors.get('train', {}).get('n_frames', 0)
         n_validation = errors.get('validation', {}).get('n_frames', 0)
         selection, new = output.get('selection'), output.get('new_labels')
+        thresholds = selection.thresholds if selection is not None else {}
         mine = [
             child for child in called if child.iteration == number or (child.iteration == 0 and number == numbers[0])
         ]
@@ -106,17 +113,16 @@ def _iterations(outputs: dict[str, Any], called: list[Process]) -> list[Iteratio
                 validation_errors=errors_from(errors.get('validation')),
                 test_errors=errors_from(errors.get('test')),
                 new_label_errors=_new_label_errors(row),
-                deviations=_deviations(output),
-                lower=selection.thresholds.get('lower') if selection is not None else None,
-                upper=selection.thresholds.get('upper') if selection is not None else None,
-                level_note=_level_note(selection.thresholds) if selection is not None else '',
+                deviations=_deviations(output, measure),
+                lower=thresholds.get('lower'),
+                upper=thresholds.get('upper'),
+                level_note=level_note(thresholds, measure.unit),
                 fates=selection.counts if selection is not None else {},
-                audit=(row['n_audited'], row['n_audit_wrong']) if row.get('n_audited') else None,
+                factor=thresholds.get('factor'),
+                coverage=thresholds.get('coverage'),
+                guaranteed=thresholds.get('guaranteed', True),
                 accurate_fraction=row.get('accurate_fraction'),
-                calibration=np.column_stack([new.max_force_deviation, new.get_array('max_force_error')])
-                if new is not None
-                else None,
-                calibration_ranks=new.get('rank') if new is not None else None,
+                outcomes=_outcomes(new, output.get('late_labels'), measure),
                 wall_s=wall,
                 core_s=core,
                 processes={child.stage: child.pk for child in mine if child.iteration == number},
@@ -146,23 +152,32 @@ def _new_label_errors(row: dict[str, Any]) -> Errors | None:
     )
 
 
-def _deviations(output: Any) -> np.ndarray:
+def _deviations(output: Any, measure: Measure) -> np.ndarray:
     if 'selection' in output:
-        return output['selection'].get_array('max_force_deviation')
-    if 'deviations' not in output:
-        return np.empty(0)
-    return np.concatenate([node.max_force_deviation for _, node in sorted(output['deviations'].items())])
+        return output['selection'].measure
+    nodes = [node for _, node in sorted(output.get('deviations', {}).items())]
+    columns = [column for node in nodes if (column := node.get(measure.column)) is not None]
+    return np.concatenate(columns) if columns else np.empty(0)
 
 
-def _level_note(thresholds: dict[str, Any]) -> str:
-    if thresholds.get('method') != 'conformal':
-        return 'fixed'
-    pairs = thresholds['n_pairs']
-    short = '' if thresholds.get('guaranteed') else ', too few for the coverage asked'
-    return f'conformal: factor {thresholds["factor"]:.3g} from {pairs} pair{"" if pairs == 1 else "s"}{short}'
+def _outcomes(new: DeviationData | None, late: DeviationData | None, measure: Measure) -> Outcomes | None:
+    """Read the errors of the labels of an iteration; ``late`` has those of ``new`` once more, and the late ones."""
+    node = new if late is None else late
+    if node is None or (claimed := node.get(measure.column)) is None:
+        return None
+    audit, none = node.get('audit'), np.zeros(len(claimed), dtype=bool)
+    return Outcomes(
+        measure=claimed,
+        error=node.get_array('max_force_error'),
+        audit=none if audit is None else audit > 0.5,
+        late=none if late is None else ~np.isin(node.get_array('rank'), [] if new is None else new.get_array('rank')),
+        rank=node.get('rank'),
+    )
 
 
-def _final(outputs: dict[str, Any], called: list[Process], iterations: list[IterationSummary]) -> FinalSummary | None:
+def _final(
+    outputs: dict[str, Any], called: list[Process], iterations: list[IterationSummary], single: bool
+) -> FinalSummary | None:
     node = outputs.get('final', {}).get('errors')
     if node is None:
         return None
@@ -183,7 +198,8 @@ def _final(outputs: dict[str, Any], called: list[Process], iterations: list[Iter
                 force_mae=item['force_mae'],
                 force_rmse=item.get('force_rmse', float('nan')),
             )
-            for item in (test or {}).get('members', [])
+            # Those of one model are virtual: changes of its last layer, no potentials that anyone would use.
+            for item in ([] if single else (test or {}).get('members', []))
         ],
         processes={child.label.removeprefix('final_'): child.pk for child in called if child.iteration == -1},
         nodes={'errors': node.pk},
@@ -263,12 +279,12 @@ def _failures(called: list[Process]) -> list[Failure]:
     return failures
 
 
-def _targets(inputs: Any) -> dict[str, float]:
-    stop, select = inputs['stop'].get_dict(), inputs['select'].get_dict()
+def _targets(select: dict[str, Any], stop: dict[str, Any]) -> dict[str, float]:
     targets = {
         'tolerance': select.get('tolerance'),
         'force_mae': stop.get('target_force_error'),
         'accurate_fraction': stop.get('accurate_fraction'),
+        'false_negative_rate': stop.get('false_negative_rate'),
         'max_labels': stop.get('max_labels'),
         'max_iterations': stop.get('max_iterations'),
     }

@@ -1,14 +1,9 @@
-"""The report's plots: pure functions from a summary to a plotly figure, or None if there is nothing to plot.
-
-Text and grid take the page's colours (light or dark) when the page draws them; the colours of the data are fixed here
-and readable on both. What can be looked up has ``ids``: where a page that is served finds what a point stands for.
-"""
+"""The report's plots: pure functions from a summary to a plotly figure, or None if there is nothing to plot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -16,27 +11,28 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from aiida_mlip_al.report.figure_parts import (
+    GUIDE_COLOR,
+    HEIGHT,
+    VERDICT_COLORS,
+    levels_of,
+    log_guide,
+    log_range,
+    log_ticks,
+    place_of,
+    spread,
+    style,
+)
 from aiida_mlip_al.report.summary import (
     Errors,
-    FinalSummary,
     FloatArray,
     IterationSummary,
     Parity,
     RunSummary,
     ordered,
 )
-from aiida_mlip_al.report.words import LABELLED, VERDICTS, count, duration, milli, number, percent
+from aiida_mlip_al.report.words import LABELLED, VERDICTS, axis, count, duration, milli, number, percent
 
-VERDICT_COLORS = {
-    'accurate': '#2f9e8f',
-    'audit': '#3b82c4',
-    'selected': '#e8590c',
-    'candidate': '#f2b84b',
-    'duplicate': '#98a1ab',
-    'over_budget': '#b18cd9',
-    'failed': '#d6455d',
-    'unphysical': '#8a5a44',
-}
 STAGE_COLORS = {
     'seed': '#98a1ab',
     'label': '#e8590c',
@@ -48,19 +44,16 @@ STAGE_COLORS = {
 }
 OTHER_COLOR = '#7d7d7d'
 SET_COLORS = {'test': '#3b82c4', 'validation': '#2f9e8f', 'new labels': '#e8590c'}
-GUIDE_COLOR = '#8c8c8c'
-LOWER_COLOR, UPPER_COLOR = '#2f9e8f', '#d6455d'
 
 MAX_POINTS = 5000
 DENSITY_CELLS = 120
 MAX_HISTOGRAMS = 8
 # From few to many, readable on light and on dark.
 DENSITY_SCALE = [[0, '#8fb8de'], [0.5, '#3b82c4'], [1, '#e8590c']]
-HEIGHT = 380
 
 
 def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_mae'] = 'force_mae') -> go.Figure | None:
-    """Plot errors against the number of labels, logarithmic: test, validation, new labels and the final committee."""
+    """Plot errors against the number of labels, logarithmic: test, validation, new labels and the final models."""
     unit, title = ('meV/Å', 'Force MAE') if quantity == 'force_mae' else ('meV/atom', 'Energy MAE')
     hover = f'%{{customdata}}<br>%{{x}} labels<br>%{{y:.3g}} {unit}'
     figure = go.Figure()
@@ -75,7 +68,7 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
                 x=[i.n_labels for i, _ in points],
                 y=[value for _, value in points],
                 customdata=[f'iteration {i.number}, {name}' for i, _ in points],
-                ids=[_node(i, node) for i, _ in points],
+                ids=[place_of(i, node) for i, _ in points],
                 name=name,
                 mode='lines+markers',
                 line={'dash': dash, 'color': SET_COLORS[name], 'width': 2},
@@ -88,8 +81,8 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
             figure.add_scatter(
                 x=[summary.n_labels] * len(members),
                 y=members,
-                customdata=[f'final committee, member {k}, test' for k in range(len(members))],
-                ids=[_node(summary.final, 'errors')] * len(members),
+                customdata=[f'final {summary.predictor}, member {k}, test' for k in range(len(members))],
+                ids=[place_of(summary.final, 'errors')] * len(members),
                 name='final, single members',
                 mode='markers',
                 marker={'symbol': 'line-ew-open', 'size': 16, 'color': SET_COLORS['test'], 'line': {'width': 1.5}},
@@ -98,9 +91,9 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
         figure.add_scatter(
             x=[summary.n_labels],
             y=[final],
-            customdata=['final committee, test'],
-            ids=[_node(summary.final, 'errors')],
-            name='final committee, test',
+            customdata=[f'final {summary.predictor}, test'],
+            ids=[place_of(summary.final, 'errors')],
+            name=f'final {summary.predictor}, test',
             mode='markers',
             marker={'symbol': 'star', 'size': 17, 'color': '#c99700', 'line': {'width': 1, 'color': '#fff3c4'}},
             hovertemplate=hover + '<extra></extra>',
@@ -109,11 +102,11 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
         return None
     shown = [float(value) for trace in figure.data for value in trace.y]
     if target := 1000 * summary.targets.get(quantity, 0):
-        _log_guide(figure, target, f'target {target:g} {unit}')
+        log_guide(figure, target, f'target {target:g} {unit}')
         shown.append(target)
-    _style(figure)
+    style(figure)
     figure.update_xaxes(title_text='Labels (training and validation)', rangemode='tozero')
-    figure.update_yaxes(title_text=f'{title} ({unit})', type='log', **_log_ticks(shown), range=_log_range(shown))
+    figure.update_yaxes(title_text=f'{title} ({unit})', type='log', **log_ticks(shown), range=log_range(shown))
     return figure
 
 
@@ -225,7 +218,7 @@ def _parity(
         align='left',
         showarrow=False,
     )
-    _style(figure)
+    style(figure)
     figure.update_layout(showlegend=False, hovermode='closest')
     figure.update_xaxes(title_text=f'Reference {quantity} ({unit})', range=ends, constrain='domain')
     figure.update_yaxes(
@@ -247,7 +240,7 @@ def errors_by_temperature(summary: RunSummary) -> go.Figure | None:
             x=names,
             y=[1000 * getattr(errors, attribute) for _, _, errors in rows],
             customdata=notes,
-            ids=[_node(summary.final, 'errors')] * len(rows) if summary.final else None,
+            ids=[place_of(summary.final, 'errors')] * len(rows) if summary.final else None,
             name=name,
             marker={'color': color},
             texttemplate='%{y:.3g}',
@@ -255,7 +248,7 @@ def errors_by_temperature(summary: RunSummary) -> go.Figure | None:
             cliponaxis=False,
             hovertemplate=f'%{{x}}, {name} %{{y:.3g}} meV/Å<br>%{{customdata}}<extra></extra>',
         )
-    _style(figure)
+    style(figure)
     figure.update_layout(barmode='group', bargap=0.35)
     figure.update_xaxes(title_text='Temperature of the test frames', type='category')
     figure.update_yaxes(title_text='Force error (meV/Å)', rangemode='tozero')
@@ -263,15 +256,16 @@ def errors_by_temperature(summary: RunSummary) -> go.Figure | None:
 
 
 def deviation_histograms(summary: RunSummary) -> go.Figure | None:
-    """Plot the distribution of the frames' force deviations, one row an iteration, with the levels that judged them.
+    """Plot the distribution of the frames' measure, one row an iteration, with the levels that judged them.
 
     Beyond :data:`MAX_HISTOGRAMS` iterations some evenly spread ones are shown, always the first and the last.
     """
+    unit = summary.compared.unit
     usable = {i.number: _positive(i.deviations) for i in summary.iterations}
-    rows = _spread([i for i in summary.iterations if len(usable[i.number])], MAX_HISTOGRAMS)
+    rows = spread([i for i in summary.iterations if len(usable[i.number])], MAX_HISTOGRAMS)
     if not rows:
         return None
-    levels = [level for i in rows for level in (i.lower, i.upper) if level]
+    levels = [level for i in rows for _, level, _ in levels_of(i)]
     low = min([float(usable[i.number].min()) for i in rows] + levels)
     high = max([float(usable[i.number].max()) for i in rows] + levels)
     edges = np.geomspace(low / 1.1, high * 1.1, 61)
@@ -289,32 +283,27 @@ def deviation_histograms(summary: RunSummary) -> go.Figure | None:
             customdata=np.round(share * len(deviations) / 100).astype(int),
             ids=[f'explored/{iteration.number}?low={low:.6g}&high={high:.6g}' for low, high in pairwise(edges)],
             hovertemplate=(
-                f'iteration {iteration.number}<br>%{{x:.3g}} eV/Å<br>'
-                '%{y:.1f} %, %{customdata} frames<extra></extra>'
+                f'iteration {iteration.number}<br>%{{x:.3g}} {unit}<br>%{{y:.1f}} %, %{{customdata}} frames<extra></extra>'
             ),
             showlegend=False,
             row=row,
             col=1,
         )
         top = 1.35 * float(share.max())
-        for name, level, color in (
-            ('lower level', iteration.lower, LOWER_COLOR),
-            ('upper level', iteration.upper, UPPER_COLOR),
-        ):
-            if level:
-                figure.add_scatter(
-                    x=[level, level],
-                    y=[0, top],
-                    mode='lines',
-                    line={'color': color, 'width': 2, 'dash': 'dash'},
-                    name=name,
-                    legendgroup=name,
-                    showlegend=name not in drawn,
-                    hovertemplate=f'{name} {number(level)} eV/Å<extra></extra>',
-                    row=row,
-                    col=1,
-                )
-                drawn.add(name)
+        for name, level, color in levels_of(iteration):
+            figure.add_scatter(
+                x=[level, level],
+                y=[0, top],
+                mode='lines',
+                line={'color': color, 'width': 2, 'dash': 'dash'},
+                name=name,
+                legendgroup=name,
+                showlegend=name not in drawn,
+                hovertemplate=f'{name} {number(level)} {unit}<extra></extra>',
+                row=row,
+                col=1,
+            )
+            drawn.add(name)
         below = f', {percent(float(np.mean(deviations < iteration.lower)))} below' if iteration.lower else ''
         figure.add_annotation(
             text=f'iteration {iteration.number}{below}',
@@ -329,7 +318,7 @@ def deviation_histograms(summary: RunSummary) -> go.Figure | None:
             col=1,
         )
         figure.update_yaxes(range=[0, top], nticks=3, row=row, col=1)
-    _style(figure)
+    style(figure)
     figure.update_layout(bargap=0, height=max(HEIGHT, 92 * len(rows) + 100))
     figure.add_annotation(
         text='Frames (%)',
@@ -341,54 +330,9 @@ def deviation_histograms(summary: RunSummary) -> go.Figure | None:
         xshift=-46,
         showarrow=False,
     )
-    figure.update_xaxes(
-        type='log', range=[float(np.log10(edges[0])), float(np.log10(edges[-1]))], **_log_ticks(centers)
-    )
-    figure.update_xaxes(title_text='Largest force deviation in the frame (eV/Å)', row=len(rows), col=1)
+    figure.update_xaxes(type='log', range=[float(np.log10(edges[0])), float(np.log10(edges[-1]))], **log_ticks(centers))
+    figure.update_xaxes(title_text=axis(f'{summary.compared.title} of the frame', unit), row=len(rows), col=1)
     figure.update_layout(margin={'l': 64})
-    return figure
-
-
-def calibration(summary: RunSummary) -> go.Figure | None:
-    """Plot the force error that a label showed against the deviation that the committee had claimed before."""
-    figure = go.Figure()
-    everything = []
-    with_pairs = [i for i in summary.iterations if i.calibration is not None and len(i.calibration)]
-    for position, iteration in enumerate(with_pairs):
-        pairs = np.asarray(iteration.calibration, dtype=float).reshape(-1, 2)
-        usable = np.all(np.isfinite(pairs) & (pairs > 0), axis=1)
-        pairs = pairs[usable]
-        if len(pairs):
-            everything.append(pairs)
-            shade = position / max(1, len(with_pairs) - 1)
-            figure.add_scatter(
-                x=pairs[:, 0],
-                y=pairs[:, 1],
-                ids=_chosen(iteration, usable),
-                mode='markers',
-                name=f'iteration {iteration.number}',
-                marker={'size': 8, 'opacity': 0.8, 'color': _blend('#98a1ab', '#e8590c', shade)},
-                hovertemplate='deviation %{x:.3g} eV/Å<br>error %{y:.3g} eV/Å<extra>%{fullData.name}</extra>',
-            )
-    if not everything:
-        return None
-    together = np.concatenate(everything)
-    low, high = float(together.min()) / 1.3, float(together.max()) * 1.3
-    figure.add_scatter(
-        x=[low, high],
-        y=[low, high],
-        mode='lines',
-        name='error = deviation',
-        line={'color': GUIDE_COLOR, 'width': 1.5},
-        hoverinfo='skip',
-    )
-    tolerance = summary.targets.get('tolerance')
-    if tolerance:
-        _log_guide(figure, tolerance, f'tolerance {tolerance:g} eV/Å', at_right=True)
-    _style(figure)
-    figure.update_layout(hovermode='closest')
-    figure.update_xaxes(title_text='Deviation when chosen (eV/Å)', type='log', **_log_ticks(together[:, 0]))
-    figure.update_yaxes(title_text='Largest force error (eV/Å)', type='log', **_log_ticks(together[:, 1]))
     return figure
 
 
@@ -414,7 +358,7 @@ def fates(summary: RunSummary) -> go.Figure | None:
     for position, iteration in enumerate(rows):
         labelled = sum(iteration.fates.get(verdict, 0) for verdict in LABELLED)
         figure.add_annotation(x=position, y=100, text=count(labelled), showarrow=False, yanchor='bottom')
-    _style(figure)
+    style(figure)
     figure.update_layout(barmode='stack', bargap=0.35)
     figure.update_xaxes(title_text='Iteration (above the bar: frames labelled)', type='category')
     figure.update_yaxes(title_text='Explored frames (%)', range=[0, 108], tickvals=[0, 25, 50, 75, 100])
@@ -441,7 +385,7 @@ def time_by_stage(summary: RunSummary, kind: Literal['wall_s', 'core_s'] = 'wall
             marker={'color': STAGE_COLORS.get(stage, OTHER_COLOR), 'line': {'width': 0}},
             hovertemplate='iteration %{x}<br>%{customdata}<extra>%{fullData.name}</extra>',
         )
-    _style(figure)
+    style(figure)
     figure.update_layout(barmode='stack', bargap=0.35)
     figure.update_xaxes(title_text='Iteration', type='category')
     figure.update_yaxes(title_text=f'Wall time ({unit})' if kind == 'wall_s' else f'Core time (core-{unit})')
@@ -458,43 +402,6 @@ def share_of_stages(summary: RunSummary, kind: Literal['wall_s', 'core_s'] = 'wa
     return ', '.join(f'{stage} {percent(stages[stage] / total)}' for stage in largest)
 
 
-def _style(figure: go.Figure) -> None:
-    figure.update_layout(
-        template=go.layout.Template(),
-        height=HEIGHT,
-        autosize=True,
-        margin={'l': 64, 'r': 16, 't': 16, 'b': 56},
-        paper_bgcolor='rgba(0,0,0,0)',
-        plot_bgcolor='rgba(0,0,0,0)',
-        font={'family': 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif', 'size': 13},
-        legend={'orientation': 'h', 'x': 0, 'y': 1.02, 'xanchor': 'left', 'yanchor': 'bottom', 'traceorder': 'normal'},
-        hoverlabel={'namelength': -1},
-    )
-    axis: dict[str, Any] = {
-        'showline': True,
-        'mirror': True,
-        'ticks': 'outside',
-        'ticklen': 4,
-        'zeroline': False,
-        'automargin': True,
-    }
-    axis['title_font'] = {'size': 13}
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-
-
-def _log_guide(figure: go.Figure, y: float, text: str, *, at_right: bool = False) -> None:
-    """Draw a level across a plot with a logarithmic y axis (where a shape takes the value, an annotation its log10)."""
-    line = {'dash': 'dash', 'color': GUIDE_COLOR, 'width': 1.5}
-    figure.add_shape(type='line', xref='x domain', x0=0, x1=1, yref='y', y0=y, y1=y, line=line, layer='below')
-    place = (
-        {'x': 0.99, 'xanchor': 'right', 'yanchor': 'top'}
-        if at_right
-        else {'x': 0.01, 'xanchor': 'left', 'yanchor': 'bottom'}
-    )
-    figure.add_annotation(text=text, xref='x domain', yref='y', y=float(np.log10(y)), showarrow=False, **place)
-
-
 def _colorbar(title: str) -> dict[str, object]:
     return {'title': {'text': title}, 'thickness': 10, 'outlinewidth': 0, 'nticks': 5}
 
@@ -503,21 +410,6 @@ def _milli(errors: Errors | None, quantity: str) -> float | None:
     """Return an error in thousandths, or None if a logarithmic axis cannot show it."""
     value = 1000 * getattr(errors, quantity) if errors else 0.0
     return value if np.isfinite(value) and value > 0 else None
-
-
-def _log_ticks(values: Iterable[float] | FloatArray) -> dict[str, object]:
-    """Label a logarithmic axis at 1, 2 and 5 of each decade that it spans (1 only if it spans many): 50, 100, 200."""
-    positive = np.asarray([value for value in values if value > 0], dtype=float)
-    first, last = int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max())))
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
-    return {'tickvals': ticks, 'ticktext': [f'{tick:g}' for tick in ticks]}
-
-
-def _log_range(values: Iterable[float]) -> list[float]:
-    exponents = [float(np.log10(value)) for value in values if value > 0]
-    margin = 0.06 * (max(exponents) - min(exponents)) + 0.03
-    return [min(exponents) - margin, max(exponents) + margin]
 
 
 def thin(x: FloatArray, y: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -554,18 +446,6 @@ def _count_bar(crowd: NDArray[np.intp]) -> dict[str, object]:
     return {'title': {'text': 'points<br>nearby'}, 'thickness': 10, 'outlinewidth': 0, **ticks}
 
 
-def _node(holder: IterationSummary | FinalSummary, kind: str) -> str:
-    """Say where to look up an output, or nothing if it is not known."""
-    return f'node/{holder.nodes[kind]}' if kind in holder.nodes else ''
-
-
-def _chosen(iteration: IterationSummary, usable: NDArray[np.bool_]) -> list[str] | None:
-    selection, ranks = iteration.nodes.get('selection'), iteration.calibration_ranks
-    if selection is None or ranks is None:
-        return None
-    return [f'chosen/{selection}/{int(rank)}' for rank in np.asarray(ranks)[usable]]
-
-
 def _frames_of(parity: Parity, repeats: FloatArray | None) -> list[str] | None:
     """Name the test frame of every component, given how many components each frame has."""
     if parity.evaluation is None or repeats is None:
@@ -579,25 +459,12 @@ def _positive(values: FloatArray) -> FloatArray:
     return values[np.isfinite(values) & (values > 0)]
 
 
-def _spread(rows: list[IterationSummary], at_most: int) -> list[IterationSummary]:
-    if len(rows) <= at_most:
-        return rows
-    return [rows[round(k)] for k in np.linspace(0, len(rows) - 1, at_most)]
-
-
 def _region_color(deviation: float, iteration: IterationSummary) -> str:
     if iteration.upper and deviation > iteration.upper:
         return VERDICT_COLORS['failed']
     if iteration.lower and deviation < iteration.lower:
         return VERDICT_COLORS['accurate']
     return VERDICT_COLORS['candidate'] if iteration.lower else SET_COLORS['test']
-
-
-def _blend(start: str, end: str, fraction: float) -> str:
-    channels = [
-        round(int(start[k : k + 2], 16) * (1 - fraction) + int(end[k : k + 2], 16) * fraction) for k in (1, 3, 5)
-    ]
-    return f'rgb({channels[0]},{channels[1]},{channels[2]})'
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from aiida_mlip_al.report import figures, words
+from aiida_mlip_al.report import figure_parts, figures, reliability, reliability_figures, words
 from aiida_mlip_al.report.summary import STAGES, RunSummary, ordered
 
 FOLDER = Path(__file__).parent
@@ -29,8 +29,10 @@ FIGURES: dict[str, Draw] = {
     'parity-stress': lambda summary: figures.parity_stress(summary.parity),
     'by-temperature': figures.errors_by_temperature,
     'deviations': figures.deviation_histograms,
-    'calibration': figures.calibration,
     'fates': figures.fates,
+    'calibration': reliability_figures.calibration,
+    'kept-bounds': reliability_figures.kept_bounds,
+    'false-negatives': reliability_figures.false_negatives,
     'wall-time': figures.time_by_stage,
     'core-time': partial(figures.time_by_stage, kind='core_s'),
 }
@@ -84,9 +86,11 @@ def context(summary: RunSummary, heights: Mapping[str, int]) -> dict[str, Any]:
         'run': summary,
         'words': words,
         'heights': heights,
-        'verdict_colors': figures.VERDICT_COLORS,
+        'verdict_colors': figure_parts.VERDICT_COLORS,
         'verdict_totals': _verdict_totals(summary),
         'stages': _stages_with_processes(summary),
+        'rounds': reliability.rounds(summary),
+        'all_rounds': reliability.all_rounds(summary),
         'share_of_stages': figures.share_of_stages,
     }
 

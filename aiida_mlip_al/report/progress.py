@@ -13,11 +13,11 @@ from .summary import State
 WORDS = {
     'seed': 'making structures',
     'label': 'labelling',
-    'train': 'training the committee',
+    'train': 'training',
     'explore': 'exploring',
     'evaluate': 'measuring errors',
     'select': 'choosing frames',
-    'final': 'final committee',
+    'final': 'final training',
 }
 
 

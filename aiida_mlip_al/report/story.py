@@ -8,14 +8,16 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, LabelData, ModelData, SelectionData
+from aiida_mlip_al.data.uncertainty import UncertaintyData
+from aiida_mlip_al.selection.measure import MEASURES
 
-from .words import milli, number
+from .words import milli, number, quantity
 
 
 def story(node: orm.Data) -> list[str]:
     """Return one sentence for each step from a node back to what the user gave.
 
-    :param node: a label, structure, model, dataset, deviation, selection or trajectory.
+    :param node: a label, structure, model, uncertainty, dataset, deviation, selection or trajectory.
     """
     sentences: list[str] = []
     seen: set[int] = set()
@@ -72,10 +74,11 @@ def _frame(node: Any, creator: Any) -> tuple[str, Any]:
     if kind == 'explore':
         when = f' after {number(origin["time_fs"])} fs' if origin.get('time_fs') is not None else ''
         hot = f' at {number(origin["temperature_K"])} K' if origin.get('temperature_K') is not None else ''
-        verdict = {'audit': 'to audit an accurate frame'}.get(origin.get('verdict', ''), 'because the models disagreed')
+        doubt = 'because the model was uncertain' if _chosen_by_one_model(creator) else 'because the models disagreed'
+        verdict = 'to audit an accurate frame' if origin.get('verdict') == 'audit' else doubt
         text = (
             f'{_name(node)} ({node.get_formula()}) is frame {origin.get("index")} of {origin.get("trajectory")}, met{hot}{when}; '
-            f'its force deviation was {milli(origin.get("max_force_deviation"))} meV/Å and {_by(creator)} chose it {verdict}.'
+            f'its {_measure_of(node, creator)} and {_by(creator)} chose it {verdict}.'
         )
     elif kind == 'md':
         text = (
@@ -95,8 +98,8 @@ def _frame(node: Any, creator: Any) -> tuple[str, Any]:
 
 
 def _trajectory(node: Any, creator: Any) -> tuple[str, Any]:
-    models = sorted({item.pk for item in _inputs(creator, ModelData).values()})
-    with_models = f' with the committee {", ".join(f"<{pk}>" for pk in models)}' if models else ''
+    models = list(_inputs(creator, ModelData).values())
+    with_models = f' with {_predictor(creator)}' if models else ''
     text = f'{_name(node)} is MD of {node.numsteps} recorded frames by {_by(creator)}{with_models}.'
     label = next((link.link_label for link in creator.base.links.get_outgoing().all() if link.node.pk == node.pk), '')
     index = int(label.rsplit('_', 1)[1]) if label.rsplit('_', 1)[-1].isdigit() else 0
@@ -131,27 +134,59 @@ def _selection(node: Any, creator: Any) -> tuple[str, Any]:
     counts = ', '.join(f'{count} {verdict}' for verdict, count in node.counts.items() if count)
     levels = node.thresholds
     text = f'{_name(node)} judged {node.base.attributes.get("n_frames")} frames by {_by(creator)}: {counts}; '
-    text += f'lower level {milli(levels.get("lower"))} meV/Å ({levels.get("method")}).'
+    measure = MEASURES[levels.get('measure', 'max')]
+    method = str(levels.get('method')).replace('_', ' ')
+    text += f'lower level of the {measure.title} {quantity(levels.get("lower"), measure.unit)} ({method}).'
     return text, next(iter(_inputs(creator, orm.TrajectoryData).values()), None)
 
 
 def _deviation(node: Any, creator: Any) -> tuple[str, Any]:
     models = _inputs(creator, ModelData)
-    text = f"{_name(node)} is the committee's disagreement on {node.n_frames} frames, from {_by(creator)}."
+    what = 'uncertainty of the model' if _inputs(creator, UncertaintyData) else "committee's disagreement"
+    text = f'{_name(node)} is the {what} on {node.n_frames} frames, from {_by(creator)}.'
     return text, next(iter(models.values()), None)
+
+
+def _uncertainty(node: Any, creator: Any) -> tuple[str, Any]:
+    model = next(iter(_inputs(creator, ModelData).values()))
+    values = node.base.attributes.all
+    frames = f', from {values["n_train"]} training frames' if 'n_train' in values else ''
+    return f'{_name(node)} is the uncertainty of model <{model.pk}>{frames}, by {_by(creator)}.', model
+
+
+def _predictor(process: Any) -> str:
+    """Name the models that a process took: a committee, or one with an uncertainty."""
+    pks = ', '.join(f'<{pk}>' for pk in sorted({item.pk for item in _inputs(process, ModelData).values()}))
+    return f'the model {pks} and its uncertainty' if _inputs(process, UncertaintyData) else f'the committee {pks}'
+
+
+def _chosen_by_one_model(choice: Any) -> bool:
+    deviation = next(iter(_inputs(choice, DeviationData).values()), None)
+    return deviation is not None and bool(_inputs(deviation.creator, UncertaintyData))
+
+
+def _measure_of(frame: Any, choice: Any) -> str:
+    """Say what was compared with the levels when a frame was chosen."""
+    made = {link.link_label: link.node for link in choice.base.links.get_outgoing(link_type=LinkType.CREATE).all()}
+    selection = made.get('selection')
+    name: Any = 'max' if selection is None else selection.thresholds.get('measure', 'max')
+    value = frame.origin.get('max_force_deviation')
+    if selection is not None and name != 'max':
+        label = next(label for label, node in made.items() if node.pk == frame.pk)
+        value = float(selection.measure[selection.get_array('rank') == int(label.rsplit('_', 1)[1])][0])
+    return f'{MEASURES[name].title} was {quantity(value, MEASURES[name].unit)}'
 
 
 def _errors(node: Any, creator: Any) -> tuple[str, Any]:
     models = sorted(_inputs(creator, ModelData).values(), key=lambda item: item.pk)
     if not models:
         return f'{_name(node)} was made by {_by(creator)}.', None
-    members = ', '.join(f'<{item.pk}>' for item in models)
     measured = '; '.join(
         f'{split}: {errors["n_frames"]} frames, force MAE {milli(errors["force_mae"])} meV/Å'
         for split, errors in node.get_dict().items()
         if isinstance(errors, dict) and 'force_mae' in errors
     )
-    text = f'{_name(node)} has the errors of the committee {members}, measured by {_by(creator)}'
+    text = f'{_name(node)} has the errors of {_predictor(creator)}, measured by {_by(creator)}'
     return f'{text}: {measured}.' if measured else f'{text}.', models[0]
 
 
@@ -164,6 +199,7 @@ STEPS: dict[type, Any] = {
     DatasetData: _dataset,
     SelectionData: _selection,
     DeviationData: _deviation,
+    UncertaintyData: _uncertainty,
 }
 
 

@@ -1,7 +1,8 @@
 """Plain descriptions of a run: what the report shows, free of AiiDA and of plotting.
 
-Units: eV, eV/atom, eV/Å, eV/Å³ (ASE's sign), K, Å, s. ``None`` or an empty container means "not known" or "not
-there yet"; the report then says so in a sentence. ``pk`` is AiiDA's number of a node.
+Units: eV, eV/atom, eV/Å, eV/Å³ (ASE's sign), K, Å, s; levels and deviations have the unit of the run's
+measure. ``None`` or an empty container means "not known" or "not there yet"; the report then says so in a sentence.
+``pk`` is AiiDA's number of a node.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aiida_mlip_al.selection.measure import MEASURES, Measure, MeasureName
+
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 #: Stages whose time is counted, in the order of the loop.
 STAGES = ('seed', 'label', 'train', 'explore', 'evaluate', 'select', 'final')
@@ -38,6 +42,24 @@ class Errors:
 
 
 @dataclass(kw_only=True)
+class Outcomes:
+    """What the labels of the frames that an iteration chose showed.
+
+    :param measure: of each frame when it was chosen, in the unit of the run's measure, shape (n,).
+    :param error: largest force error (vector norm) of the models that chose it, eV/Å, shape (n,).
+    :param audit: whether it was called accurate and labelled to check that, shape (n,).
+    :param late: whether its label came after those that the next training saw, shape (n,).
+    :param rank: its place in the order of choice, shape (n,); None if that is not known.
+    """
+
+    measure: FloatArray
+    error: FloatArray
+    audit: BoolArray
+    late: BoolArray
+    rank: FloatArray | None = None
+
+
+@dataclass(kw_only=True)
 class IterationSummary:
     """One turn of the loop: train, explore, select, label.
 
@@ -45,16 +67,16 @@ class IterationSummary:
     :param n_labels: labels its committee saw, training and validation together.
     :param new_labels: labels that this iteration added; the next committee sees them.
     :param new_label_errors: on the new labels, of the committee that chose them: unseen frames, the hardest it met.
-    :param deviations: largest force deviation of every explored frame, eV/Å, shape (n_frames,).
-    :param lower: frames below it are accurate, eV/Å.
-    :param upper: frames beyond it are failed, eV/Å.
+    :param deviations: measure of every explored frame, in its unit, shape (n_frames,).
+    :param lower: frames below it are accurate, in the unit of the measure.
+    :param upper: frames beyond it are failed, in the unit of the measure.
     :param level_note: how the levels were found, for example 'conformal: factor 7.5 from 40 pairs' or 'fixed'.
     :param fates: number of explored frames of every verdict.
-    :param audit: frames called accurate that were labelled all the same, and how many of these were wrong.
+    :param factor: a in the bound error <= a measure that a calibrated lower level comes from, eV/Å for a unit of the measure.
+    :param coverage: the probability that was asked of that bound, 0 to 1.
+    :param guaranteed: whether there were enough labelled frames to give it.
     :param accurate_fraction: share of the explored frames that are accurate, 0 to 1.
-    :param calibration: columns: largest force deviation at selection, largest force error (vector norm) that the
-        label then showed; eV/Å, shape (n_pairs, 2).
-    :param calibration_ranks: which of the chosen frames each pair is, in order of choice, shape (n_pairs,).
+    :param outcomes: what the labels of the frames that it chose showed.
     :param wall_s: wall time of each stage, s. The seed counts in the first iteration, the final committee in the last.
     :param core_s: core-seconds of each stage, s.
     :param processes: pk of the process of each stage.
@@ -75,10 +97,11 @@ class IterationSummary:
     upper: float | None = None
     level_note: str = ''
     fates: dict[str, int] = field(default_factory=dict)
-    audit: tuple[int, int] | None = None
+    factor: float | None = None
+    coverage: float | None = None
+    guaranteed: bool = True
     accurate_fraction: float | None = None
-    calibration: FloatArray | None = None
-    calibration_ranks: FloatArray | None = None
+    outcomes: Outcomes | None = None
     wall_s: dict[str, float] = field(default_factory=dict)
     core_s: dict[str, float] = field(default_factory=dict)
     processes: dict[str, int] = field(default_factory=dict)
@@ -179,7 +202,10 @@ class RunSummary:
     :param settings: all settings in force, nested.
     :param theory: name of the level of theory of the labels.
     :param targets: what the run aimed at; known keys are ``tolerance`` (largest force error accepted on a frame, eV/Å),
-        ``force_mae`` (eV/Å), ``accurate_fraction``, ``max_labels`` and ``max_iterations``.
+        ``force_mae`` (eV/Å), ``accurate_fraction``, ``false_negative_rate``, ``max_labels`` and ``max_iterations``.
+    :param measure: which number of a frame is compared with the levels.
+    :param single_model: whether one model with an uncertainty stands for a committee.
+    :param confidence: of the intervals, two-sided.
     :param nodes: pk of the nodes worth knowing, by name.
     """
 
@@ -197,6 +223,9 @@ class RunSummary:
     elements: list[str] = field(default_factory=list)
     formulas: list[str] = field(default_factory=list)
     targets: dict[str, float] = field(default_factory=dict)
+    measure: MeasureName = 'max'
+    single_model: bool = False
+    confidence: float = 0.95
     settings: dict[str, Any] = field(default_factory=dict)
     iterations: list[IterationSummary] = field(default_factory=list)
     final: FinalSummary | None = None
@@ -206,11 +235,21 @@ class RunSummary:
     nodes: dict[str, int] = field(default_factory=dict)
 
     @property
+    def compared(self) -> Measure:
+        """The measure, with its name and unit."""
+        return MEASURES[self.measure]
+
+    @property
+    def predictor(self) -> str:
+        """What predicts: a committee, or one model."""
+        return 'model' if self.single_model else 'committee'
+
+    @property
     def n_labels(self) -> int:
         """Labels that the last committee learned from, training and validation together."""
         if self.final:
             return self.final.n_train + self.final.n_validation
-        return self.iterations[-1].n_labels if self.iterations else 0
+        return next((turn.n_labels for turn in reversed(self.iterations) if turn.n_labels), 0)
 
     @property
     def first_errors(self) -> Errors | None:

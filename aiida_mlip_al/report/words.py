@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_al.report.summary import RunSummary
+
+if TYPE_CHECKING:
+    from aiida_mlip_al.report.reliability import Part, Round
 
 NOT_KNOWN = '–'
 
 #: What each verdict on an explored frame means, in the order of the stacked bars.
 VERDICTS = {
-    'accurate': 'deviation below the lower level: the committee knows it, no label needed',
+    'accurate': 'below the lower level: taken as known, no label needed',
     'audit': 'called accurate, yet labelled to check that claim',
     'selected': 'between the levels and chosen: labelled and learned from',
     'candidate': 'between the levels, worth a label, not chosen',
@@ -40,6 +43,23 @@ def number(value: float | None, digits: int = 3) -> str:
 def milli(value: float | None, digits: int = 3) -> str:
     """Write a thousandfold: eV/Å as meV/Å."""
     return number(None if value is None else 1000 * value, digits)
+
+
+def quantity(value: float | None, unit: str, digits: int = 3) -> str:
+    """Write a number with its unit, eV as meV: '61.2 meV/Å', '2.31 meV/atom', and '0.430' of a ratio."""
+    if value is None or not math.isfinite(value):
+        return NOT_KNOWN
+    return f'{milli(value, digits)} m{unit}' if unit else number(value, digits)
+
+
+def axis(title: str, unit: str) -> str:
+    """Write what an axis shows: 'Largest force deviation (eV/Å)', 'Largest Mahalanobis distance (no unit)'."""
+    return f'{heading(title)} ({unit or "no unit"})'
+
+
+def heading(text: str) -> str:
+    """Begin with a capital letter, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def count(value: int | None) -> str:
@@ -122,12 +142,76 @@ def stop_clause(history: dict[str, Any]) -> str | None:
     return sentence[0].lower() + sentence[1:].rstrip('.') if sentence else None
 
 
+def interval(part: Part) -> str:
+    """Write a share with its interval: '8 % (2 to 26 %)'."""
+    low = percent(part.low).removesuffix('\u00a0%')
+    return f'{percent(part.share)} ({low} to {percent(part.high)})'
+
+
+def level_note(thresholds: dict[str, Any], unit: str = 'eV/Å') -> str:
+    """Say how the lower level of an iteration was found.
+
+    :param thresholds: as the selection records them.
+    :param unit: of the measure.
+    """
+    method = str(thresholds.get('method', '')).replace('_', ' ')
+    if method == 'conformal':
+        per = {'eV/Å': '', '': ' eV/Å'}.get(unit, f' (eV/Å)/({unit})')
+        found = f'conformal: factor {thresholds["factor"]:.3g}{per} from {plural(thresholds["n_pairs"], "pair")}'
+        return found if thresholds.get('guaranteed') else f'{found}, too few for the coverage asked'
+    if 'n_pairs' in thresholds:
+        return f'{method}: from {plural(thresholds["n_pairs"], "pair")}'
+    return f'{method}, frozen' if thresholds.get('frozen') else method
+
+
+def promise(together: Round, confidence: float) -> str:
+    """Say whether the errors of the new labels kept to the calibrated bound.
+
+    :param together: all rounds of a run.
+    :param confidence: of the interval.
+    """
+    within = together.within
+    if within is None:
+        return 'No new label has been held against a calibrated bound: the lower level does not come from one, or no label came.'
+    asked = 'what each round promised' if together.promised is None else f'{percent(together.promised)} promised'
+    text = (
+        f'The errors of {count(within.hits)} of {plural(within.trials, "new label")} kept to the bound that the round had '
+        f'calibrated before: {interval(within)}, at {percent(confidence)} confidence, against {asked}.'
+    )
+    if not together.guaranteed:
+        text += ' Not every round had enough labelled frames to promise that.'
+    if together.promised is None:
+        return text
+    if within.high < together.promised:
+        return f'{text} That is less than promised: the bound was too low for the frames that were chosen.'
+    return text if within.low > together.promised else f'{text} The two agree within the interval.'
+
+
+def false_negative_clause(together: Round, tolerance: float | None, confidence: float) -> str:
+    """Say how often frames called accurate were not.
+
+    :param together: all rounds of a run.
+    :param tolerance: accepted largest force error, eV/Å, or None.
+    :param confidence: of the interval.
+    """
+    missed = together.missed
+    if tolerance is None:
+        return 'No tolerance is set, so nothing says when a frame that was called accurate is wrong.'
+    if missed is None:
+        return 'No frame that was called accurate has been labelled to check that, so the false-negative rate is not known.'
+    return (
+        f'Of {plural(missed.trials, "frame")} called accurate and labelled to check that, {count(missed.hits)} '
+        f'{"was" if missed.hits == 1 else "were"} wrong (largest force error above {tolerance:g} eV/Å): a false-negative rate of '
+        f'{interval(missed)}, at {percent(confidence)} confidence.'
+    )
+
+
 def finding(summary: RunSummary) -> str:
     """Say what was learned, from how many labels and how well."""
     subject = listing([formula(name) for name in summary.formulas]) or listing(summary.elements, 10) or 'This system'
     theory = f' at {summary.theory}' if summary.theory else ''
     if not summary.iterations:
-        return f'{subject}{theory}: no committee has been trained yet.'
+        return f'{subject}{theory}: no {summary.predictor} has been trained yet.'
     learned = 'was learned' if summary.state == 'finished' else 'has been learned'
     made = f'{subject}{theory} {learned} from {plural(summary.n_labels, "label")}'
     made += f' in {plural(len(summary.iterations), "iteration")}.'

@@ -22,8 +22,9 @@ class IterationRow:
     :param accurate_fraction: accurate frames among all explored ones.
     :param new_label_force_mae: mean absolute error over force components of the committee that chose the new labels,
         measured on them, eV/Å; None if there were none.
-    :param lower_level: lower trust level, eV/Å.
-    :param upper_level: upper trust level, eV/Å; None if there is none.
+    :param lower_level: lower trust level, in ``level_unit``.
+    :param upper_level: upper trust level, in ``level_unit``; None if there is none.
+    :param level_unit: of the measure that is compared with the levels; empty for a ratio.
     :param n_audited: audited frames with a label; 0 where no tolerance says what is wrong.
     :param n_audit_wrong: audited frames whose largest force error exceeded the tolerance.
     :param n_learned: labels that its committee saw in training and validation.
@@ -45,6 +46,7 @@ class IterationRow:
     n_unphysical: int = 0
     lower_level: float | None = None
     upper_level: float | None = None
+    level_unit: str = 'eV/Å'
     n_audited: int = 0
     n_audit_wrong: int = 0
     n_learned: int = 0

@@ -15,12 +15,14 @@ class Measure(NamedTuple):
     """One number for each frame.
 
     :param column: the array that has it in the nodes of deviations.
+    :param title: what it is called where it is shown.
     :param unit: of the number, and so of the levels; empty for a ratio.
     :param formula: of eps_i, the force deviation of atom i, as in :mod:`aiida_mlip_al.selection.deviation`.
     :param source: who uses it.
     """
 
     column: str
+    title: str
     unit: str
     formula: str
     source: str
@@ -28,31 +30,43 @@ class Measure(NamedTuple):
 
 MEASURES: dict[MeasureName, Measure] = {
     'max': Measure(
-        'max_force_deviation', 'eV/Å', 'largest eps_i over the atoms', '`max_devi_f` of DeePMD-kit, DP-GEN, SPARC'
+        'max_force_deviation',
+        'largest force deviation',
+        'eV/Å',
+        'largest eps_i over the atoms',
+        '`max_devi_f` of DeePMD-kit, DP-GEN, SPARC',
     ),
     'mean': Measure(
         'mean_force_deviation',
+        'mean force deviation',
         'eV/Å',
         'mean eps_i over the atoms',
         '`avg_devi_f` of DeePMD-kit; `mean_atomic_sd` of aims-PAX',
     ),
     'percentile': Measure(
-        'percentile_force_deviation', 'eV/Å', '95th percentile of eps_i over the atoms, interpolated', 'for large cells'
+        'percentile_force_deviation',
+        '95th percentile of the force deviation',
+        'eV/Å',
+        '95th percentile of eps_i over the atoms, interpolated',
+        'for large cells',
     ),
     'relative': Measure(
         'relative_force_deviation',
+        'largest relative force deviation',
         '',
         'largest eps_i / (|mean F_i| + 0.2 eV/Å)',
         "`--relative` of DeePMD-kit; MACE's MD script",
     ),
     'energy': Measure(
         'energy_deviation_per_atom',
+        'energy deviation',
         'eV/atom',
         'standard deviation of the energy / number of atoms',
         'aiida-trains-pot, per atom',
     ),
     'mahalanobis': Measure(
         'mahalanobis',
+        'largest Mahalanobis distance',
         '',
         "largest Mahalanobis distance of an atom's last-layer features (one model with `uncertainty`)",
         'Lee et al., NeurIPS 2018',

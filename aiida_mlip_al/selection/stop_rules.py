@@ -67,9 +67,10 @@ def level_drift(history: History, asked: float) -> Finding:
     if len(levels) < 2:
         return Finding(False, 'there are no two lower levels to compare')
     before, now = levels
+    unit = f' {history[-1].level_unit}'.rstrip()
     return Finding(
         abs(now - before) < asked,
-        f'the lower level went from {before:.3g} to {now:.3g} eV/Å (a change below {asked:.3g} eV/Å asked for)',
+        f'the lower level went from {before:.3g} to {now:.3g}{unit} (a change below {asked:.3g}{unit} asked for)',
     )
 
 

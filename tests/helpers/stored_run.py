@@ -12,6 +12,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, LabelData, ModelData, SelectionData
+from aiida_mlip_al.data.uncertainty import UncertaintyData
+from aiida_mlip_al.selection.measure import MEASURES, MeasureName
 from aiida_mlip_al.selection.verdict import Verdict
 
 MODULES = {
@@ -30,6 +32,9 @@ class StoredRun:
     :param chosen: of them, labelled.
     :param n_test: test frames.
     :param n_parity: test frames that the errors are of, if not those.
+    :param models: content of the members.
+    :param measure: what is compared with the levels; if it is not the largest force deviation, ten times that.
+    :param uncertain: whether the only model has an uncertainty.
     """
 
     def __init__(
@@ -42,9 +47,13 @@ class StoredRun:
         n_test: int = 5,
         n_parity: int | None = None,
         models: list[bytes] | None = None,
+        measure: MeasureName = 'max',
+        uncertain: bool = False,
     ) -> None:
         self.computer, self.frames, self.chosen, self.n_test = computer, frames, chosen, n_test
-        self.models = models or [b'one', b'two']
+        self.models = models or ([b'one'] if uncertain else [b'one', b'two'])
+        self.measure, self.uncertain = measure, uncertain
+        self.uncertainty: dict[str, orm.Data] = {}
         self.n_parity = n_parity
         self.rng = np.random.default_rng(0)
         self.datasets: dict[str, DatasetData] = {}
@@ -55,12 +64,14 @@ class StoredRun:
             'structures__water': orm.StructureData(ase=ATOMS),
             'seed': orm.Int(1),
             'stop': orm.Dict({'max_iterations': 3, 'max_labels': 100}),
-            'select': orm.Dict({'tolerance': 0.3}),
+            'select': orm.Dict({'tolerance': 0.3, 'measure': measure}),
             'label__ase__calculator': orm.Dict({'calculator': 'tblite.ase:TBLite', 'arguments': {}}),
-            'train__members': orm.Int(2),
+            'train__members': orm.Int(len(self.models)),
             'train__mace__train__parameters': orm.Dict({'r_max': 4.0}),
             'explore__settings': orm.Dict({'walkers': 1}),
         }
+        if uncertain:
+            inputs['train__uncertainty__settings'] = orm.Dict({})
         self.node = self.process(orm.WorkChainNode, 'ActiveLearningWorkChain', None, '', inputs, state='waiting')
         self.node.label = label
 
@@ -92,6 +103,10 @@ class StoredRun:
             )
             self.committee[f'member_{member:02d}'] = self.create(model, job, 'model')
             self.create(orm.Dict({'core_s': 10.0}), job, 'report')
+        if self.uncertain:
+            job = self.process(orm.CalcJobNode, 'UncertaintyCalculation', chain, 'uncertainty', {'model': model})
+            made = UncertaintyData.from_bytes(b'', model_sha256='', n_train=8)
+            self.uncertainty = {'uncertainty': self.create(made, job, 'uncertainty')}
         where = 'final' if final else f'iterations__{name}'
         for member, model in self.committee.items():
             self.give(model, self.node, f'{where}__committee__{member}')
@@ -99,8 +114,9 @@ class StoredRun:
 
     def evaluate(self, name: str, where: str, force_mae: float) -> None:
         """Measure a committee whose errors are given, eV/Å."""
-        committee = {f'committee__{member}': model for member, model in self.committee.items()}
-        job = self.process(orm.CalcJobNode, 'EvaluateCalculation', self.node, name, {**committee, **self.shards()})
+        job = self.process(
+            orm.CalcJobNode, 'EvaluateCalculation', self.node, name, {**self.predictor(), **self.shards()}
+        )
         n_train = sum(shard.splits['train'] for shard in self.datasets.values())
         measured = {'energy_mae': force_mae / 40, 'force_mae': force_mae, 'force_rmse': 1.4 * force_mae}
         members = [{'force_mae': force_mae * factor, 'energy_mae': 0.001} for factor in (1.1, 1.2)]
@@ -134,7 +150,11 @@ class StoredRun:
             return
         chain = self.process(orm.WorkChainNode, 'ExploreWorkChain', self.node, f'{name}_explore', {})
         job = self.process(
-            orm.CalcJobNode, 'ExploreCalculation', chain, 'job_00', {'structures__start_00': self.structure()}
+            orm.CalcJobNode,
+            'ExploreCalculation',
+            chain,
+            'job_00',
+            {'structures__start_00': self.structure(), **self.predictor()},
         )
         trajectory = self.create(self.trajectory(), job, 'trajectories__walker_00')
         values = np.sort(self.rng.lognormal(np.log(0.1), 0.8, self.frames))
@@ -160,9 +180,10 @@ class StoredRun:
                 'verdict': verdicts,
                 'rank': ranks,
                 'max_force_deviation': values,
+                **self.measured(values),
             },
             ['walker_00'],
-            {'lower': 0.09, 'upper': 1.0, 'method': 'fixed'},
+            {'lower': 0.09, 'upper': 1.0, 'method': 'fixed', 'measure': self.measure},
         )
         self.made['selection'] = self.give(
             self.create(selection, choice, 'selection'), self.node, f'iterations__{name}__selection'
@@ -176,6 +197,7 @@ class StoredRun:
                     index=rank,
                     time_fs=1.0,
                     trajectory='walker_00',
+                    max_force_deviation=float(values[rank - self.chosen]),
                 ),
                 choice,
                 f'frames__frame_{rank:03d}',
@@ -283,6 +305,14 @@ class StoredRun:
         data.base.links.add_incoming(chain, LinkType.RETURN, label)
         return data
 
+    def predictor(self) -> dict[str, orm.Data]:
+        """Return the models as inputs of a job, with the uncertainty of one."""
+        return {**{f'committee__{name}': model for name, model in self.committee.items()}, **self.uncertainty}
+
+    def measured(self, deviation: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the array of the measure, if it is another one than the largest force deviation."""
+        return {} if self.measure == 'max' else {MEASURES[self.measure].column: 10 * deviation}
+
     def shards(self) -> dict[str, orm.Data]:
         """Return the shards as inputs."""
         return {f'datasets__{name}': shard for name, shard in self.datasets.items()}
@@ -313,4 +343,5 @@ class StoredRun:
         """Return deviations of the given size, with further arrays."""
         values = self.rng.lognormal(np.log(size), 0.5, n)
         required = dict.fromkeys(DeviationData.REQUIRED, values)
-        return DeviationData.from_arrays({**required, **arrays})
+        found = {**required, **arrays}
+        return DeviationData.from_arrays({**found, **self.measured(found['max_force_deviation'])})

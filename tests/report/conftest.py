@@ -14,6 +14,7 @@ from aiida_mlip_al.report.summary import (
     FloatArray,
     IterationSummary,
     ModelSummary,
+    Outcomes,
     Parity,
     RunSummary,
 )
@@ -41,6 +42,12 @@ def iteration(number: int, rng: np.random.Generator) -> IterationSummary:
     left = len(deviations) - sum(fates.values())
     fates |= {'duplicate': left // 3, 'over_budget': left - left // 3}
     chosen = rng.choice(deviations[(deviations > lower) & (deviations < upper)], 24)
+    audited = rng.choice(deviations[deviations < lower], 6)
+    measure = np.concatenate([chosen, audited])
+    # One audited frame of the second iteration is beyond the tolerance of 0.25 eV/Å.
+    factors = np.concatenate([rng.lognormal(0.5, 0.35, size=24), np.full(6, 0.9)])
+    if number == 2:
+        factors[-1] = 0.3 / audited[-1]
     return IterationSummary(
         number=number,
         n_labels=48 + 30 * (number - 1),
@@ -57,9 +64,16 @@ def iteration(number: int, rng: np.random.Generator) -> IterationSummary:
         if number == 1
         else f'conformal: factor {3 - 0.3 * number:.1f} from {30 * (number - 1)} pairs',
         fates=fates,
-        audit=(6, 1 if number == 2 else 0),
+        factor=None if number == 1 else round(3 - 0.3 * number, 1),
+        coverage=None if number == 1 else 0.9,
         accurate_fraction=accurate / len(deviations),
-        calibration=np.stack([chosen, chosen * rng.lognormal(0.5, 0.35, size=24)], axis=1),
+        outcomes=Outcomes(
+            measure=measure,
+            error=measure * factors,
+            audit=np.arange(30) >= 24,
+            late=np.zeros(30, dtype=bool),
+            rank=np.arange(30.0),
+        ),
         wall_s={'train': 150 + 40.0 * number, 'explore': 42.0, 'evaluate': 6.0, 'select': 3.0, 'label': 9.0}
         | ({'seed': 14.0} if number == 1 else {})
         | ({'final': 310.0} if number == 4 else {}),
@@ -69,6 +83,7 @@ def iteration(number: int, rng: np.random.Generator) -> IterationSummary:
         processes={
             stage: 100 * number + k for k, stage in enumerate(('train', 'evaluate', 'explore', 'select', 'label'))
         },
+        nodes={'selection': 100 * number + 50, 'new_labels': 100 * number + 60},
         stopped_walkers={'finished': 4 + number, 'upper_level': 4 - number} if number < 4 else {'finished': 8},
     )
 
@@ -175,7 +190,7 @@ def running(summary: RunSummary) -> RunSummary:
         turn.test_errors = None
     last = summary.iterations[-1]
     last.deviations, last.fates, last.new_labels = np.empty(0), {}, 0
-    last.accurate_fraction = last.lower = last.upper = last.audit = last.calibration = last.new_label_errors = None
+    last.accurate_fraction = last.lower = last.upper = last.outcomes = last.new_label_errors = None
     last.stopped_walkers = {}
     summary.final = summary.parity = None
     summary.models, summary.failures = [], []

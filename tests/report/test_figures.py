@@ -125,22 +125,29 @@ def test_histograms_count_every_frame_and_draw_each_iterations_levels(summary: R
     assert set(colors[bars[3].x > 1.0]) == {figures.VERDICT_COLORS['failed']}
 
 
+def test_histograms_have_the_unit_of_the_measure(summary: RunSummary) -> None:
+    assert drawn(figures.deviation_histograms(summary)).layout.xaxis4.title.text == (
+        'Largest force deviation of the frame (eV/Å)'
+    )
+    summary.measure = 'mahalanobis'
+    figure = drawn(figures.deviation_histograms(summary))
+    assert figure.layout.xaxis4.title.text == 'Largest Mahalanobis distance of the frame (no unit)'
+    assert not any('eV' in trace.hovertemplate for trace in figure.data)
+
+
+def test_one_model_has_no_committee_in_its_learning_curve(summary: RunSummary) -> None:
+    summary.single_model = True
+    figure = drawn(figures.learning_curve(summary))
+    assert trace(figure, 'final model, test').customdata[0] == 'final model, test'
+    assert 'committee' not in figure.to_json()
+
+
 def test_many_iterations_are_thinned_to_first_and_last_and_some_between(summary: RunSummary) -> None:
     template = summary.iterations[0]
     summary.iterations = [type(template)(**vars(template) | {'number': n}) for n in range(1, 31)]
     shown = [text.split(',')[0] for text in texts(figures.deviation_histograms(summary)) if 'iteration' in text]
     assert len(shown) == figures.MAX_HISTOGRAMS
     assert (shown[0], shown[-1]) == ('iteration 1', 'iteration 30')
-
-
-def test_calibration_shows_the_usable_pairs(summary: RunSummary) -> None:
-    pairs = summary.iterations[0].calibration
-    assert pairs is not None
-    pairs[0, 1] = np.nan
-    figure = drawn(figures.calibration(summary))
-    first = trace(figure, 'iteration 1')
-    np.testing.assert_array_equal(np.stack([first.x, first.y], axis=1), pairs[1:])
-    assert texts(figure) == ['tolerance 0.25 eV/Å']
 
 
 def test_fates_are_shares_with_the_labelled_number_on_top(summary: RunSummary) -> None:
@@ -178,7 +185,6 @@ def test_nothing_is_drawn_from_nothing(summary: RunSummary) -> None:
         figures.learning_curve,
         figures.errors_by_temperature,
         figures.deviation_histograms,
-        figures.calibration,
         figures.fates,
         figures.time_by_stage,
     ):

@@ -13,7 +13,7 @@ from aiida_mlip_al.report.summary import Failure, RunSummary
 
 VOID = {'meta', 'link', 'img', 'br', 'hr', 'input', 'base'}
 SECTIONS = [
-    'learning', 'accuracy', 'exploration', 'iterations', 'cost', 'models', 'failures', 'settings', 'provenance',
+    'learning', 'accuracy', 'exploration', 'reliability', 'iterations', 'cost', 'models', 'failures', 'settings', 'provenance',
 ]  # fmt: skip
 
 
@@ -111,7 +111,8 @@ def test_the_page_says_the_finding_and_the_numbers(page: Page) -> None:
         'stopped because 97 % of the explored frames were accurate',
         '24 min 52 s',
         '43 + 5',
-        '1 of 6',
+        '17 % (3 to 56 %)',
+        'Of 24 frames called accurate and labelled to check that, 1 was wrong',
         '7 finished, 1 upper level',
         'conformal: factor 2.4 from 30 pairs',
         'member_03',
@@ -176,6 +177,27 @@ def test_a_running_run_says_what_is_missing(running: RunSummary) -> None:
         'Nothing failed so far.',
     ):
         assert words in page.prose, words
+
+
+def test_one_model_is_no_committee(summary: RunSummary) -> None:
+    summary.single_model, summary.measure = True, 'mahalanobis'
+    for model in summary.models:
+        model.committee = 'final'
+    summary.nodes = {}
+    page = Page(render(summary))
+    assert 'committee' not in page.prose.lower()
+    assert 'disagree' not in page.prose.lower()
+    assert 'How uncertain the model is' in page.prose
+    assert 'Levels no unit' in page.prose.replace('Levelsno', 'Levels no')
+    assert 'Largest Mahalanobis distance (no unit)' in json.dumps(page.figures['calibration'])
+
+
+def test_without_new_labels_nothing_is_said_to_be_reliable(summary: RunSummary) -> None:
+    for turn in summary.iterations:
+        turn.outcomes = None
+    page = Page(render(summary))
+    assert 'nothing tests how reliable the disagreement is' in page.prose
+    assert not {'calibration', 'kept-bounds', 'false-negatives'} & set(page.figures)
 
 
 def test_a_run_without_stress_says_so(page: Page) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aiida_mlip_al.report import words
@@ -50,6 +52,12 @@ def test_percent_keeps_apart_what_is_nearly_all_or_nothing() -> None:
 
 def test_small_words() -> None:
     assert words.milli(0.0608) == '60.8'
+    assert words.quantity(0.0608, 'eV/Å') == '60.8 meV/Å'
+    assert words.quantity(0.00123, 'eV/atom') == '1.23 meV/atom'
+    assert words.quantity(4.3, '') == '4.30'
+    assert words.quantity(float('inf'), 'eV/Å') == words.NOT_KNOWN
+    assert words.axis('energy deviation', 'eV/atom') == 'Energy deviation (eV/atom)'
+    assert words.axis('largest Mahalanobis distance', '') == 'Largest Mahalanobis distance (no unit)'
     assert words.count(60880) == '60\u202f880'
     assert (words.plural(1, 'label'), words.plural(2, 'label')) == ('1 label', '2 labels')
     assert words.formula('C12H26O') == 'C₁₂H₂₆O'
@@ -84,6 +92,34 @@ def test_finding_of_a_finished_run(summary: RunSummary) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ('thresholds', 'unit', 'written'),
+    [
+        ({'method': 'fixed'}, 'eV/Å', 'fixed'),
+        ({'method': 'moving_average', 'frozen': True}, 'eV/Å', 'moving average, frozen'),
+        ({'method': 'quantile', 'n_pairs': 1}, '', 'quantile: from 1 pair'),
+        (
+            {'method': 'conformal', 'factor': 7.46, 'n_pairs': 40, 'guaranteed': True},
+            'eV/Å',
+            'conformal: factor 7.46 from 40 pairs',
+        ),
+        (
+            {'method': 'conformal', 'factor': 0.12, 'n_pairs': 2, 'guaranteed': False},
+            '',
+            'conformal: factor 0.12 eV/Å from 2 pairs, too few for the coverage asked',
+        ),
+        (
+            {'method': 'conformal', 'factor': 90.0, 'n_pairs': 9, 'guaranteed': True},
+            'eV/atom',
+            'conformal: factor 90 (eV/Å)/(eV/atom) from 9 pairs',
+        ),
+        ({}, 'eV/Å', ''),
+    ],
+)
+def test_how_a_level_was_found(thresholds: dict[str, Any], unit: str, written: str) -> None:
+    assert words.level_note(thresholds, unit) == written
+
+
 def test_why_it_stopped_follows_because() -> None:
     assert words.stop_clause({'stop_sentence': 'The targets were met.'}) == 'the targets were met'
     assert words.stop_clause({'stop_sentence': '5 of the 5 iterations allowed are done.'}) == (
@@ -109,8 +145,12 @@ def test_finding_before_the_final_committee_uses_the_last_one_tested(summary: Ru
 
 def test_finding_without_a_test_set_or_an_iteration(running: RunSummary) -> None:
     assert 'has been learned from 78 labels in 2 iterations. No test set' in words.finding(running)
+    running.iterations[-1].n_labels = 0
+    assert 'has been learned from 48 labels' in words.finding(running), 'those of the last one are not known yet'
     running.iterations = []
     assert words.finding(running).endswith('no committee has been trained yet.')
+    running.single_model = True
+    assert words.finding(running).endswith('no model has been trained yet.')
 
 
 def test_ending_says_what_went_wrong(summary: RunSummary) -> None:

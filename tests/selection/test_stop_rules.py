@@ -61,6 +61,13 @@ def judge(name: str, asked: Any, rows: list[dict[str, Any]], **others: Any) -> t
             True,
             'the lower level went from 0.15 to 0.11 eV/Å (a change below 0.05 eV/Å asked for)',
         ),
+        (
+            'level_drift',
+            0.5,
+            [{'lower_level': 2.0}, {'lower_level': 2.2, 'level_unit': ''}],
+            True,
+            'the lower level went from 2 to 2.2 (a change below 0.5 asked for)',
+        ),
         ('level_drift', 0.04, [{'lower_level': 0.25}, {'lower_level': 0.5}], False, 'from 0.25 to 0.5'),
         ('level_drift', 0.25, [{'lower_level': 0.25}, {'lower_level': 0.5}], False, 'from 0.25 to 0.5'),
         ('level_drift', 0.05, [{'lower_level': 0.15}], False, 'no two lower levels'),

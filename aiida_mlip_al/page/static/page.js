@@ -98,7 +98,7 @@
         shown[section.id] = text;
         var old = document.getElementById(section.id);
         if (!old) {
-          var before = ['learning', 'accuracy', 'exploration'].indexOf(section.id) >= 0;
+          var before = ['learning', 'accuracy', 'exploration', 'reliability'].indexOf(section.id) >= 0;
           document.getElementById(before ? 'before' : 'after').append(section);
           return;
         }
