@@ -40,6 +40,18 @@ class LazyGroup(click.Group):
         module, name = COMMANDS[cmd_name].split(':')
         return getattr(importlib.import_module(f'aiida_mlip_al.cli.{module}'), name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a database that others keep busy is no reason for a traceback."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if 'database is locked' not in str(error):
+                raise
+            raise click.ClickException(
+                'Others were writing to the SQLite database for longer than this command could wait: repeat it. Nothing is lost. '
+                'If this comes often, the machine is overloaded, or it is time for PostgreSQL (docs/production.md).'
+            ) from error
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Suggest the command that was probably meant."""
         from difflib import get_close_matches

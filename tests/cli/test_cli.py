@@ -187,3 +187,22 @@ def test_preview_shows_what_pure_steps_make(tmp_path, capsys):
     assert '5 structures written' in text
     with pytest.raises(click.ClickException, match='chain `bad`: supercell'):
         show_preview({'bad': [{'supercell': {'matrix': [9, 9, 9]}}]}, [bulk('Cu', cubic=True)], 1, output)
+
+
+def test_a_busy_database_is_no_traceback(tmp_path, monkeypatch):
+    import sqlite3
+
+    from aiida_mlip_al.cli import status
+
+    file = tmp_path / 'database.sqlite'
+    with sqlite3.connect(file) as other:
+        other.execute('BEGIN EXCLUSIVE')
+
+        def read(*_, **__):
+            sqlite3.connect(file, timeout=0).execute('SELECT * FROM sqlite_master')
+
+        monkeypatch.setattr(status.status, 'callback', read)
+        result = CliRunner().invoke(main, ['status', '1'])
+    assert result.exit_code == 1
+    assert result.output.startswith('Error: Others were writing to the SQLite database')
+    assert 'Traceback' not in result.output
