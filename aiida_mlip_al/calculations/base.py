@@ -13,6 +13,9 @@ from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
+# Exit codes of a job that a time limit, a lost node or somebody ended, which may not come again: ERROR_INTERRUPTED of ours, and
+# AiiDA's ERROR_SCHEDULER_OUT_OF_WALLTIME and ERROR_SCHEDULER_NODE_FAILURE.
+INTERRUPTED = frozenset({400, 120, 140})
 RUNNERS = Path(__file__).parents[1] / 'runners'
 
 

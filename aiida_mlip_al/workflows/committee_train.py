@@ -9,12 +9,13 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_mlip_al.calculations.base import INTERRUPTED
 from aiida_mlip_al.calculations.functions import fit_reference_energies, member_seeds
 from aiida_mlip_al.calculations.mace_train_pack import MaceTrainPackCalculation
 from aiida_mlip_al.calculations.uncertainty import UncertaintyCalculation
 from aiida_mlip_al.data import DatasetData, ModelData, UncertaintyData
 
-from .mace_train import INTERRUPTED, MaceTrainBaseWorkChain
+from .mace_train import MaceTrainBaseWorkChain
 from .pool import Pool
 
 

@@ -7,18 +7,13 @@ from aiida.common import AttributeDict
 from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_mlip_al.calculations.base import INTERRUPTED
 from aiida_mlip_al.calculations.functions import halve_batches, soften_training
 from aiida_mlip_al.calculations.mace_train import MaceTrainCalculation
 
 from .submit_once import SubmitOnce
 
 ERRORS = MaceTrainCalculation.exit_codes
-# What the same training gets over by going on from its checkpoint.
-INTERRUPTED = {
-    ERRORS.ERROR_INTERRUPTED.status,
-    ERRORS.ERROR_SCHEDULER_OUT_OF_WALLTIME.status,
-    ERRORS.ERROR_SCHEDULER_NODE_FAILURE.status,
-}
 
 
 class MaceTrainBaseWorkChain(SubmitOnce, BaseRestartWorkChain):

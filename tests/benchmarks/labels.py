@@ -1,6 +1,6 @@
 """Force error on independent frames against number of labels, for six ways to choose the labels.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--folder FOLDER] [--workers 2] [--plot FILE] [--json FILE]
+    OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--folder FOLDER] [--plot FILE] [--json FILE]
 
 A pool of labelled MD frames stands for what explorations find, so that no rule pays for labels. All rules begin with the same
 few seeds (the package's own rattle), take the same number of frames a round, hold out the same part for validation, and train

@@ -7,6 +7,7 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
+from helpers.time_limit import terminated_when
 
 from aiida_mlip_al.data import ModelData
 
@@ -75,6 +76,32 @@ def test_each_system_explores_under_its_own_conditions(python_code, water, commi
         'job_00_walker_00': ('OHH', 10.0, {200.0}),
         'job_01_walker_00': ('HH', 2.0, {900.0}),
     }
+
+
+@pytest.mark.slow
+def test_an_exploration_that_a_time_limit_cut_short_goes_on(python_code, water, committee):
+    def has_frames(folder):
+        return all((folder / f'walker_0{n}.xyz').exists() for n in (0, 1)) and (
+            (folder / 'walker_01.jsonl').read_text().count('\n') > 2
+        )
+
+    settings = {'temperature': 100, 'walkers': 2, 'steps': 4000, 'check_interval': 10, 'timestep_fs': 0.1}
+    with terminated_when('explore', has_frames) as stopped:
+        results, node = run(python_code, water, committee, settings)
+    assert len(stopped) == 1
+    assert node.exit_status == 0
+    first, second = sorted((job for job in node.called if isinstance(job, orm.CalcJobNode)), key=lambda job: job.pk)
+    assert (first.exit_status, second.exit_status) == (400, 0)
+    assert second.inputs.parent_folder.creator == first
+    assert sorted(results['deviations']) == ['job_00_walker_00', 'job_00_walker_01']
+    for name in ('walker_00', 'walker_01'):
+        before, after = (job.outputs.trajectories[name].get_positions() for job in (first, second))
+        assert 3 <= len(before) < len(after) == 400
+        np.testing.assert_array_equal(after[: len(before)], before)
+        np.testing.assert_array_equal(
+            results['deviations'][f'job_00_{name}'].get_array('step'), np.arange(10, 4001, 10)
+        )
+    assert sorted(results['reports']) == ['job_00', 'job_00_part_01'], 'what each part cost'
 
 
 @pytest.mark.slow

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from aiida import orm
 from aiida.common import LinkType
@@ -18,6 +14,7 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
+from helpers.time_limit import terminated_when
 from helpers.tiny_training import TINY, distorted_water
 
 # In double precision, so that a pack can be compared with single jobs; members differ by data too.
@@ -87,37 +84,6 @@ def test_a_pack_trains_what_each_member_would_by_itself(inputs: Callable[..., di
     )
 
 
-@contextmanager
-def terminated_when(ready: Callable[[Path], bool]) -> Iterator[list[Path]]:
-    """Send SIGTERM to the next pack in whose folder a condition holds, as a time limit does; yields the folders."""
-    done = threading.Event()
-    stopped: list[Path] = []
-
-    def watch() -> None:
-        while not done.is_set() and not stopped:
-            for process in psutil.process_iter():
-                try:
-                    folder = Path(process.cwd())
-                    if (
-                        'runners/train_pack.py' in process.cmdline()
-                        and process.parent().name() == 'bash'
-                        and ready(folder)
-                    ):
-                        process.terminate()
-                        stopped.append(folder)
-                except (psutil.Error, AttributeError):
-                    continue
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield stopped
-    finally:
-        done.set()
-        thread.join()
-
-
 @pytest.mark.slow
 def test_a_pack_that_a_time_limit_cut_short_continues_as_a_pack(inputs: Callable[..., dict[str, Any]]) -> None:
     def last_checkpoint(folder: Path) -> int:
@@ -127,7 +93,7 @@ def test_a_pack_that_a_time_limit_cut_short_continues_as_a_pack(inputs: Callable
     def both_are_on_their_way(folder: Path) -> bool:
         return all(last_checkpoint(folder / name) >= 3 for name in ('member_00', 'member_01'))
 
-    with terminated_when(both_are_on_their_way) as stopped:
+    with terminated_when('train_pack', both_are_on_their_way) as stopped:
         results, node = run_get_node(
             WorkflowFactory('mlip_al.committee_train'), **inputs({'gradient_steps': 300}, members_per_job=2)
         )

@@ -1,0 +1,88 @@
+"""Steps of ActiveLearningWorkChain by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from ase.build import bulk, molecule
+
+from aiida_mlip_al.workflows.active_learning import MAX_EVALUATIONS, ActiveLearningWorkChain
+from aiida_mlip_al.workflows.explore import exploration_settings
+
+
+@pytest.fixture
+def builder(python_code: Any) -> Callable[..., Any]:
+    """Return a factory of builders of a run of water and copper: ``builder(explore)``."""
+
+    def make(explore: dict[str, Any]) -> Any:
+        structures = [orm.StructureData(ase=atoms) for atoms in (molecule('H2O'), bulk('Cu', cubic=True))]
+        return ActiveLearningWorkChain.get_builder_from_protocol(
+            structures,
+            'quickstart',
+            {
+                'seed': [{'rattle': {'copies': 2}}],
+                'labels': {'ase': {'calculator': 'ase.calculators.emt:EMT'}},
+                'explore': {'ase': explore},
+                'codes': {'default': python_code.full_label},
+            },
+        )
+
+    return make
+
+
+@pytest.fixture
+def process(builder: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a factory of runs that were set up and no more: ``process(explore)``."""
+
+    def make(explore: dict[str, Any]) -> Any:
+        made = instantiate_process(get_manager().get_runner(), builder(explore))
+        made.setup()
+        return made
+
+    return make
+
+
+def test_an_interrupted_evaluation_is_sent_again_a_few_times(
+    process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, sent = process({}), []
+
+    def submit(_: Any, **inputs: Any) -> orm.CalcJobNode:
+        sent.append(inputs['metadata']['call_link_label'])
+        node = orm.CalcJobNode()
+        node.set_exit_status(120)
+        return node
+
+    monkeypatch.setattr(run, 'submit', submit)
+    monkeypatch.setattr(run, 'to_context', run.ctx.update)
+    run.submit_evaluate('iteration_01_evaluate')
+    while run.should_evaluate_again():
+        run.evaluate_again()
+    assert sent == ['iteration_01_evaluate', 'iteration_01_1_evaluate', 'iteration_01_2_evaluate']
+    assert len(sent) == MAX_EVALUATIONS
+    run.submit_evaluate('final_evaluate')
+    for status, again in ((0, False), (310, False), (400, True), (140, True)):
+        run.ctx.final_evaluate.set_exit_status(status)
+        assert run.should_evaluate_again() is again
+
+
+def test_each_system_has_starts_for_its_walkers(process: Callable[..., Any]) -> None:
+    run = process({'walkers': 2, 'systems': {'Cu': {'walkers': 4}}})
+    more = [orm.StructureData(ase=bulk('Cu').repeat(n + 1)).store() for n in range(5)]
+    run.ctx.starts += [(node.pk, 'Cu') for node in more]
+    run.ctx.iteration = 1
+    starts = run.choose_starts(exploration_settings(run.inputs.explore))
+    assert [min(node.get_kind_names()) for node in starts.values()] == ['H', *['Cu'] * 4]
+    assert len({node.pk for node in starts.values()}) == 5
+    assert sorted(starts) == [f'start_{index:02d}' for index in range(5)]
+
+
+def test_conditions_for_a_stranger_are_refused(builder: Callable[..., Any]) -> None:
+    given = builder({'systems': {'NaCl': {'walkers': 4}}})
+    error = ActiveLearningWorkChain.spec().inputs.validate(given._inputs(prune=True))
+    assert '`systems` of the exploration names ClNa, but the structures are Cu, H2O.' in str(error)
