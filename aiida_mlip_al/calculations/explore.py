@@ -83,7 +83,7 @@ class ExploreCalculation(DynamicsCalculation):
             'levels': {'upper': check.get('upper')},
             'descriptors': True,
             **uncertainty_settings(self.inputs),
-            **{key: check[key] for key in ('uncertainty_bias', 'processes') if key in check},
+            **{key: check[key] for key in ('uncertainty_bias', 'processes', 'stress_deviation') if key in check},
         }
         return {**settings, 'bias': BIAS} if 'bias' in self.inputs else settings
 

@@ -15,7 +15,7 @@ from .protocols import merge, protocol_values, vasp_values
 
 DEFAULT_PROTOCOL = 'balanced'
 # Measures that the protocols' upper level, which is in eV/Å, is no level of.
-NOT_A_FORCE = ('relative', 'energy', 'mahalanobis')
+NOT_A_FORCE = ('relative', 'energy', 'stress', 'mahalanobis')
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:

@@ -50,7 +50,10 @@ class Prediction:
 
 @dataclass
 class Deviation:
-    """How much the members disagree on one structure: eV/Å, eV/atom for the energy, a ratio for the relative one."""
+    """How much the members disagree on one structure: eV/Å, eV/atom for the energy, a ratio for the relative one.
+
+    The stress (eV/Å³) is None where it was not asked for, NaN where the structure is not periodic in three directions.
+    """
 
     max_force: float
     mean_force: float
@@ -58,17 +61,20 @@ class Deviation:
     percentile_force: float
     relative_force: float
     energy_per_atom: float
+    stress: float | None = None
 
 
-def deviation(energies: np.ndarray, forces: np.ndarray) -> Deviation:
+def deviation(energies: np.ndarray, forces: np.ndarray, stresses: np.ndarray | None = None) -> Deviation:
     """Return the committee's deviation on one structure.
 
     Atom i has eps_i = sqrt(<|F_i^k - <F_i>|^2>), the mean over members k (DeePMD's model deviation; Zhang et al.,
     Phys. Rev. Mater. 3, 023804 (2019)): a vector norm and the population variance. The percentile is the 95th of eps_i; the
-    relative deviation is the largest eps_i / (|<F_i>| + 0.2 eV/Å), with the level of MACE's own script of active learning.
+    relative deviation is the largest eps_i / (|<F_i>| + 0.2 eV/Å), with the level of MACE's own script of active learning. That
+    of the stress is the largest standard deviation of a component.
 
     :param energies: (K,) in eV.
     :param forces: (K, n, 3) in eV/Å.
+    :param stresses: (K, 6) in eV/Å³.
     """
     mean = forces.mean(axis=0)
     difference = forces - mean
@@ -80,6 +86,7 @@ def deviation(energies: np.ndarray, forces: np.ndarray) -> Deviation:
         percentile_force=float(np.percentile(per_atom, PERCENTILE)),
         relative_force=float((per_atom / (np.linalg.norm(mean, axis=1) + RELATIVE_LEVEL)).max()),
         energy_per_atom=float(energies.std()) / forces.shape[1],
+        stress=None if stresses is None else float(stresses.std(axis=0).max()),
     )
 
 

@@ -32,12 +32,13 @@ class Answer:
 @dataclass
 class Opinion:
     """All K members on one structure: energies (K,), forces (K, n, 3); the lead's descriptor (D,); how far the structure is
-    from the training data, of one model with an uncertainty."""
+    from the training data, of one model with an uncertainty; stresses (K, 6) if they are compared."""
 
     energies: np.ndarray
     forces: np.ndarray
     descriptor: np.ndarray | None
     mahalanobis: float | None = None
+    stresses: np.ndarray | None = None
 
 
 @dataclass
@@ -99,7 +100,10 @@ class Member:
         forces = np.concatenate([lead.forces[None], others.forces])
         if not (np.isfinite(forces).all() and np.isfinite(energies).all()):
             raise NonFiniteError('a force or energy of a committee member is not finite.')
-        return Opinion(energies, forces, lead.descriptor, others.mahalanobis)
+        stresses = None
+        if others.stresses is not None and lead.stress is not None:
+            stresses = np.concatenate([lead.stress[None], others.stresses])
+        return Opinion(energies, forces, lead.descriptor, others.mahalanobis, stresses)
 
     def resign(self) -> None:
         """Tell the crew that this walker asks no more."""
@@ -132,11 +136,15 @@ class Crew:
     :param committee: the models.
     :param n_walkers: number of walkers.
     :param stress: whether the dynamics needs stresses.
+    :param compare_stress: whether those of all members are compared.
     :param descriptors: whether to compute descriptors.
     """
 
-    def __init__(self, committee: Committee, n_walkers: int, stress: bool, descriptors: bool) -> None:
-        self._committee, self._stress, self._descriptors = committee, stress, descriptors
+    def __init__(
+        self, committee: Committee, n_walkers: int, stress: bool, descriptors: bool, compare_stress: bool = False
+    ) -> None:
+        self._committee, self._stress, self._descriptors = committee, stress or compare_stress, descriptors
+        self._compare_stress = compare_stress
         self._requests: SimpleQueue[_Request] = SimpleQueue()
         self._failures: list[Exception] = []
         self._members = [Member(number, self._requests) for number in range(n_walkers)]
@@ -200,8 +208,9 @@ class Crew:
         if not requests:
             return
         structures = [request.atoms for request in requests if request.atoms is not None]
-        prediction = self._committee.predict(structures, range(1, len(self._committee)))
+        prediction = self._committee.predict(structures, range(1, len(self._committee)), self._compare_stress)
         for index, request in enumerate(requests):
             distance = None if prediction.mahalanobis is None else float(prediction.mahalanobis[index])
-            opinion = Opinion(prediction.energies[:, index], prediction.forces_of(index), None, distance)
+            stresses = None if prediction.stresses is None else prediction.stresses[:, index]
+            opinion = Opinion(prediction.energies[:, index], prediction.forces_of(index), None, distance, stresses)
             self._members[request.number].answers.put(opinion)

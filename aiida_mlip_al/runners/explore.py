@@ -10,6 +10,7 @@ With a bias also in: the input of PLUMED. Out: its files with the walkers' names
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     'bias': None,
     'uncertainty': None,
     'uncertainty_bias': None,
+    'stress_deviation': False,
     'processes': 1,
     'numbers': None,
     'continued': False,
@@ -48,7 +50,8 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
 
     :param config: `models`, `dtype`, `device`, `head`, `dynamics`, `walkers`, `check_interval`, `levels` {upper in eV/Å
         or null}, `descriptors`, `bias` (an input file of PLUMED), `uncertainty` (of the only model; null: models are members),
-        `uncertainty_bias` {ratio, memory in steps, max_force in eV/Å}, `processes` to divide the walkers among, `numbers` of the
+        `uncertainty_bias` {ratio, memory in steps, max_force in eV/Å}, `stress_deviation`
+        (recorded too), `processes` to divide the walkers among, `numbers` of the
         walkers (from 0), `continued` from their files.
     :param status: receives versions.
     """
@@ -98,7 +101,7 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
         biased = None if bias is None else Biased(member, bias, stress)
         run_walker(number, walker, atoms, settings, lambda moved: _observe(moved, ask, upper), biased, left)
 
-    Crew(committee, len(crew), stress, options['descriptors']).run(work)
+    Crew(committee, len(crew), stress, options['descriptors'], options['stress_deviation']).run(work)
 
 
 def _divide(config: runner.Config, n_processes: int, device: str, status: dict[str, Any]) -> None:
@@ -149,7 +152,7 @@ def _check_uncertainty_bias(settings: Settings, n_members: int, plumed: str | No
 
 def _observe(atoms: Atoms, ask: Callable[[Atoms], Opinion], upper: float | None) -> Observation:
     opinion = ask(atoms)
-    found = deviation(opinion.energies, opinion.forces)
+    found = deviation(opinion.energies, opinion.forces, opinion.stresses)
     columns: dict[str, Any] = {
         'max_force_deviation': found.max_force,
         'mean_force_deviation': found.mean_force,
@@ -158,6 +161,8 @@ def _observe(atoms: Atoms, ask: Callable[[Atoms], Opinion], upper: float | None)
         'relative_force_deviation': found.relative_force,
         'energy_deviation_per_atom': found.energy_per_atom,
     }
+    if found.stress is not None and math.isfinite(found.stress):
+        columns['stress_deviation'] = found.stress
     if opinion.mahalanobis is not None:
         columns['mahalanobis'] = opinion.mahalanobis
     if opinion.descriptor is not None:

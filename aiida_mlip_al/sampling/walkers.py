@@ -222,6 +222,10 @@ class AseExploreSettings(ExploreSettings):
     """An exploration with ASE."""
 
     walkers_per_job: int = Field(default=16, ge=1, description='trajectories that advance together in one job')
+    stress_deviation: bool = Field(
+        default=False,
+        description="record the committee's disagreement on the stress; set by `select: {measure: stress}`",
+    )
     processes: int = Field(
         default=1,
         ge=1,
@@ -282,6 +286,8 @@ def check_of(settings: AseExploreSettings, iteration: int) -> dict[str, Any]:
     check: dict[str, Any] = {key: getattr(settings, key) for key in ('check_interval', 'upper', 'dtype')}
     if settings.processes > 1:
         check['processes'] = settings.processes
+    if settings.stress_deviation:
+        check['stress_deviation'] = True
     bias = settings.uncertainty_bias
     if bias is not None and iteration >= bias.start_iteration:
         check['uncertainty_bias'] = bias.model_dump(exclude={'start_iteration'})

@@ -96,6 +96,22 @@ def energy_deviation_per_atom(energies: ArrayLike, n_atoms: ArrayLike) -> Floats
         return np.asarray(members.std(axis=0) / np.asarray(n_atoms, dtype=float))
 
 
+def stress_deviation(stresses: ArrayLike) -> Floats:
+    """Largest population standard deviation over the members of a component of the stress.
+
+    :param stresses: (K, N, 6), eV/Å³.
+    :returns: (N,), eV/Å³; nan for a frame that is not periodic in three directions.
+    :raises ValueError: the shape is another, or there are fewer than two members.
+    """
+    members = np.asarray(stresses, dtype=float)
+    if members.ndim != 3 or members.shape[2] != 6:
+        msg = f'stresses must have the shape (members, frames, 6), got {members.shape}'
+        raise ValueError(msg)
+    _require_committee(len(members))
+    with np.errstate(invalid='ignore'):
+        return np.asarray(members.std(axis=0).max(axis=1))
+
+
 def _require_committee(n_members: int) -> None:
     if n_members < 2:
         msg = f'a deviation needs at least two committee members, got {n_members}'

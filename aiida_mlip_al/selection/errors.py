@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from .deviation import energy_deviation_per_atom, frame_deviations
+from .deviation import energy_deviation_per_atom, frame_deviations, stress_deviation
 
 ENERGY, FORCES, STRESS = 'REF_energy', 'REF_forces', 'REF_stress'
 
@@ -108,6 +108,9 @@ def compare(frames: Sequence[Atoms], prediction: Prediction) -> FrameErrors:
         energy_deviation_per_atom(prediction.energies, n_atoms)
         if len(prediction.energies) > 1
         else np.full(len(frames), np.nan)
+    )
+    arrays['stress_deviation'] = (
+        stress_deviation(prediction.stresses) if len(prediction.energies) > 1 else np.full(len(frames), np.nan)
     )
     if prediction.descriptors is not None:
         arrays['descriptors'] = prediction.descriptors

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MeasureName = Literal['max', 'mean', 'percentile', 'relative', 'energy', 'mahalanobis']
+MeasureName = Literal['max', 'mean', 'percentile', 'relative', 'energy', 'stress', 'mahalanobis']
 
 
 class Measure(NamedTuple):
@@ -63,6 +63,13 @@ MEASURES: dict[MeasureName, Measure] = {
         'eV/atom',
         'standard deviation of the energy / number of atoms',
         'aiida-trains-pot, per atom',
+    ),
+    'stress': Measure(
+        'stress_deviation',
+        'largest stress deviation',
+        'eV/Å³',
+        'largest standard deviation of a component of the stress (periodic in three directions; engine `ase`)',
+        'the virial of DP-GEN, as a stress',
     ),
     'mahalanobis': Measure(
         'mahalanobis',

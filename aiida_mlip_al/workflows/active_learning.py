@@ -60,7 +60,20 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return LAMMPS_NEEDS_MEMBERS
     if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
         return PERIODIC
-    return validate_exploration(inputs['explore']) or unknown_system(inputs)
+    return validate_exploration(inputs['explore']) or unknown_system(inputs) or unmeasured(inputs)
+
+
+def unmeasured(inputs: Any) -> str | None:
+    """Return why the exploration does not record what the selection compares with its levels, or None."""
+    measure = inputs['select'].get('measure', 'max')
+    if measure == 'mahalanobis' and 'uncertainty' not in inputs['train']:
+        return 'The measure `mahalanobis` is that of one model: give `train.uncertainty`.'
+    if measure == 'stress':
+        if not inputs['explore']['settings'].get('stress_deviation', False):
+            return 'The measure `stress` needs the engine `ase` with `stress_deviation: true`.'
+        if not all(all(structure.pbc) for structure in inputs['structures'].values()):
+            return 'The measure `stress` needs structures that are periodic in three directions.'
+    return None
 
 
 def unknown_system(inputs: Any) -> str | None:

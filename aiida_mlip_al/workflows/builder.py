@@ -336,6 +336,8 @@ class Inputs:
         settings = chosen.model_dump(exclude_none=True)
         if self.config.select.upper is not None and self.config.select.measure == 'max':
             settings.setdefault('upper', self.config.select.upper)
+        if self.config.select.measure == 'stress' and lammps is None:
+            settings['stress_deviation'] = True
         inputs: dict[str, Any] = {'settings': orm.Dict(settings), 'max_concurrent': explore.max_concurrent}
         if chosen.bias is not None:
             path = self.folder / chosen.bias.file

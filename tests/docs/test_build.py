@@ -35,11 +35,12 @@ def test_site_is_built_without_warnings(tmp_path: Path) -> None:
     )
     complaints = [line for line in done.stderr.splitlines() if re.search(r'WARNING|ERROR|[Ee]xception', line)]
     assert (done.returncode, complaints) == (0, []), done.stderr
-    site = {path.name: path.read_text() for path in (tmp_path / 'html').glob('*.html')}
-    assert {f'{page.stem}.html' for page in DOCS.glob('*.md')} <= set(site)
+    html = tmp_path / 'html'
+    site = {str(path.relative_to(html)): path.read_text() for path in html.rglob('*.html')}
+    assert {str(page.relative_to(DOCS).with_suffix('.html')) for page in DOCS.rglob('*.md')} <= set(site)
     # What the directives make of the code, and what furo makes of links between pages.
     assert 'should_iterate' in site['processes.html']
     assert '--dry-run' in site['cli.html']
     assert 'max_force_deviation' in site['api.html']
     assert 'href="thresholds.html#verdicts"' in site['report.html']
-    assert (tmp_path / 'html' / '_images' / 'provenance.svg').exists()
+    assert {'provenance.svg', 'data_model.svg'} <= {path.name for path in (html / '_images').iterdir()}

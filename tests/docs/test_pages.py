@@ -7,15 +7,17 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator
-from importlib.metadata import metadata
+from importlib.metadata import entry_points, metadata
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import click
 import pytest
 import yaml
 from helpers.markdown import Block, anchors, blocks, inline_code, links
 
+from aiida_mlip_al import __version__
 from aiida_mlip_al.config import ConfigError, make_config
 from aiida_mlip_al.config.computer import ComputerConfig, make_computer_config
 from aiida_mlip_al.config.input_table import input_table
@@ -27,7 +29,8 @@ from aiida_mlip_al.selection.settings import SelectParameters
 from aiida_mlip_al.workflows.exit_table import exit_table, processes
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('examples/**/README.md')), *sorted(ROOT.glob('docs/*.md'))]
+PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('examples/**/README.md')), *sorted(ROOT.glob('docs/**/*.md'))]
+TUTORIALS = sorted((ROOT / 'docs' / 'tutorials').glob('*.md'))
 pages = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 STEP = {'calculator': 'ase.calculators.emt:EMT'}
@@ -94,8 +97,42 @@ def test_every_process_and_page_is_shown() -> None:
     )
     there = {(process.__module__, process.__name__) for process in processes().values()}
     assert {(module, name) for _, name, module in shown} == there
-    in_index = set(re.findall(r'^(\w+)$', (ROOT / 'docs' / 'index.md').read_text(), re.M))
-    assert {page.stem for page in PAGES if page.parent.name == 'docs'} - {'index'} == in_index
+    docs = ROOT / 'docs'
+    in_index = re.findall(r'^([\w/]+)$', (docs / 'index.md').read_text(), re.M)
+    assert sorted(in_index) == sorted(
+        {str(page.relative_to(docs).with_suffix('')) for page in docs.rglob('*.md')} - {'index'}
+    )
+
+
+def test_the_diagram_of_the_data_model_has_every_node() -> None:
+    """And every verb that makes them."""
+    drawing = ElementTree.parse(ROOT / 'docs' / 'data_model.svg').getroot()
+    words = {text.text for text in drawing.iter('{http://www.w3.org/2000/svg}text')}
+    classes = {
+        point.value.split(':')[1] for point in entry_points(group='aiida.data') if point.name.startswith('mlip_al.')
+    }
+    assert classes | {'StructureData', 'TrajectoryData', 'seed', 'label', 'train', 'explore', 'select'} <= words
+
+
+@pytest.mark.parametrize('page', TUTORIALS, ids=lambda page: page.stem)
+def test_tutorials_show_the_input_files_of_the_examples(page: Path) -> None:
+    """Every block is a part of one, to the letter."""
+    inputs = [path.read_text() for path in ROOT.glob('examples/**/*.yaml')]
+    shown = [block for block in blocks(page) if block.kind == 'yaml']
+    assert shown
+    for block in shown:
+        assert any(block.text in text for text in inputs), f'{block.where} is not a part of an example:\n{block.text}'
+
+
+def test_the_readme_says_how_to_cite() -> None:
+    """What BibTeX needs, with the version and the licence that the package has."""
+    (entry,) = re.findall(r'@software\{.*?\n    \}', (ROOT / 'README.md').read_text(), re.S)
+    fields = dict(re.findall(r'(\w+) = \{+([^{}]+)\}+', entry))
+    known = metadata('aiida-mlip-al')
+    (holder,) = re.findall(r'^Copyright \(c\) (.+)$', (ROOT / 'LICENSE').read_text(), re.M)
+    assert (fields['title'], fields['version']) == (known['Name'], __version__)
+    assert fields['license'] == known['License-Expression']
+    assert f'{fields["year"]} {fields["author"]}' == holder
 
 
 def check_shell(text: str) -> None:

@@ -238,6 +238,28 @@ def test_stride_is_recorded_and_every_check_can_stop(job, committee_files, ethan
     assert (end['end'], end['step'], len(lines)) == ('upper_level', 0, 1), 'checked from the start'
 
 
+def test_stress_deviation_against_mace_calculator(job, committee_files) -> None:
+    from mace.calculators import MACECalculator
+
+    crystal = bulk('C', cubic=True)
+    config = base(committee_files, stress_deviation=True, dynamics={'steps': 20})
+    status = job.run('explore', config, [crystal])
+    assert status['exit_code'] == 0, status['output']
+    lines, _ = table(job)
+    frames = read(job.folder / 'walker_00.xyz', ':')
+    assert len(frames) == 2
+    models = [MACECalculator(model_paths=[str(file)], default_dtype='float64') for file in committee_files]
+    for frame, line in zip(frames, lines, strict=True):
+        stresses = np.array([model.get_stress(frame) for model in models])
+        assert line['stress_deviation'] == pytest.approx(stresses.std(axis=0).max(), rel=1e-5)
+        assert line['stress_deviation'] > 1e-6
+
+
+def test_a_molecule_has_no_stress_deviation(job, committee_files, ethanol: Atoms) -> None:
+    assert job.run_here('explore', base(committee_files[:2], stress_deviation=True), [ethanol])['finished']
+    assert 'stress_deviation' not in table(job)[0][0]
+
+
 def test_npt_changes_the_cell(job, committee_files) -> None:
     crystal = bulk('C', cubic=True)
     walker = {**WALKER, 'pressure_GPa': 20.0}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_mlip_al.selection import energy_deviation_per_atom, force_deviation, frame_deviations
+from aiida_mlip_al.selection.deviation import stress_deviation
 
 
 def test_deviation_is_population_and_vector_norm() -> None:
@@ -64,3 +65,17 @@ def test_energy_deviation_is_per_atom() -> None:
 def test_wrong_shapes_are_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_stress_deviation_is_the_largest_over_the_components() -> None:
+    stresses = np.zeros((3, 2, 6))
+    stresses[:, 0, 2] = [0.01, 0.02, 0.03]
+    stresses[:, 0, 4] = [-0.01, 0.0, 0.01]
+    stresses[:, 1] = np.nan
+    found = stress_deviation(stresses)
+    assert found[0] == pytest.approx(0.01 * np.sqrt(2 / 3))
+    assert np.isnan(found[1]), 'not periodic in three directions'
+    with pytest.raises(ValueError, match='at least two committee members'):
+        stress_deviation(stresses[:1])
+    with pytest.raises(ValueError, match='members, frames, 6'):
+        stress_deviation(stresses[0])

@@ -163,10 +163,10 @@ def has_frames(folder):
 
 def test_what_was_explored_is_kept_and_the_walkers_go_on(slurm, slurm_python, water, committee, during, tell):
     """One job at its time limit, one cancelled."""
-    jobs, steps = Hanging(slurm, has_frames), 6000
+    jobs, steps = Hanging(slurm, has_frames), 2000
     with during(jobs.both, jobs.end):
         results, node = explore(
-            slurm_python, water, committee, walkers=2, walkers_per_job=1, steps=steps, timestep_fs=0.1
+            slurm_python, water, committee, walkers=2, walkers_per_job=1, steps=steps, timestep_fs=0.005
         )
     first, second, *others = jobs_of(node, 'ExploreCalculation')
     found = {name: list(deviation.get_array('step')) for name, deviation in results['deviations'].items()}

@@ -19,7 +19,7 @@ from aiida_mlip_al.workflows.explore import exploration_settings
 def builder(python_code: Any) -> Callable[..., Any]:
     """Return a factory of builders of a run of water and copper: ``builder(explore)``."""
 
-    def make(explore: dict[str, Any]) -> Any:
+    def make(explore: dict[str, Any], select: dict[str, Any] | None = None) -> Any:
         structures = [orm.StructureData(ase=atoms) for atoms in (molecule('H2O'), bulk('Cu', cubic=True))]
         return ActiveLearningWorkChain.get_builder_from_protocol(
             structures,
@@ -28,6 +28,7 @@ def builder(python_code: Any) -> Callable[..., Any]:
                 'seed': [{'rattle': {'copies': 2}}],
                 'labels': {'ase': {'calculator': 'ase.calculators.emt:EMT'}},
                 'explore': {'ase': explore},
+                'select': select or {},
                 'codes': {'default': python_code.full_label},
             },
         )
@@ -80,6 +81,22 @@ def test_each_system_has_starts_for_its_walkers(process: Callable[..., Any]) -> 
     assert [min(node.get_kind_names()) for node in starts.values()] == ['H', *['Cu'] * 4]
     assert len({node.pk for node in starts.values()}) == 5
     assert sorted(starts) == [f'start_{index:02d}' for index in range(5)]
+
+
+@pytest.mark.parametrize(
+    ('measure', 'sentence'),
+    [
+        ('mahalanobis', 'The measure `mahalanobis` is that of one model: give `train.uncertainty`.'),
+        ('stress', 'The measure `stress` needs structures that are periodic in three directions.'),
+    ],
+)
+def test_what_the_exploration_does_not_record_is_refused(
+    builder: Callable[..., Any], measure: str, sentence: str
+) -> None:
+    given = builder({}, {'measure': measure, 'lower': 0.1})
+    assert given.explore.settings.get_dict().get('stress_deviation', False) is (measure == 'stress')
+    error = ActiveLearningWorkChain.spec().inputs.validate(given._inputs(prune=True))
+    assert sentence in str(error)
 
 
 def test_conditions_for_a_stranger_are_refused(builder: Callable[..., Any]) -> None:

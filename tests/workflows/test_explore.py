@@ -85,7 +85,7 @@ def test_an_exploration_that_a_time_limit_cut_short_goes_on(python_code, water, 
             (folder / 'walker_01.jsonl').read_text().count('\n') > 2
         )
 
-    settings = {'temperature': 100, 'walkers': 2, 'steps': 4000, 'check_interval': 10, 'timestep_fs': 0.1}
+    settings = {'temperature': 100, 'walkers': 2, 'steps': 4000, 'check_interval': 10, 'timestep_fs': 0.01}
     with terminated_when('explore', has_frames) as stopped:
         results, node = run(python_code, water, committee, settings)
     assert len(stopped) == 1
