@@ -11,11 +11,12 @@ Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config m
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,30 @@ def inspect_model(path: Path) -> dict[str, Any]:
     }
 
 
+def take_reference_energies(path: Path, energies: Mapping[int, float]) -> None:
+    """Give a model file the energies of isolated atoms of the labels.
+
+    mace_run_train starts from all that a model with the same elements has, these energies included, whatever it is told
+    (`load_foundations_elements` of mace-torch 0.3.16). A model with several heads is left as it is.
+
+    :param path: of the model that a training starts from.
+    :param energies: of the labels' elements, eV, by atomic number.
+    """
+    import mace  # noqa: F401  (lets torch.load open e3nn's own constants)
+    import torch
+
+    model = torch.load(path, map_location='cpu', weights_only=False)
+    known = model.atomic_energies_fn.atomic_energies
+    if known.ndim > 1 and len(known) > 1:
+        return
+    made = known.double()
+    for column, number in enumerate(model.atomic_numbers.tolist()):
+        if number in energies:
+            made[..., column] = energies[number]
+    model.atomic_energies_fn.atomic_energies = made
+    torch.save(model, path)
+
+
 def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     """Do the job."""
     import yaml
@@ -131,6 +156,8 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
         )
     if settings.get('replay'):
         arguments.update(pt_train_file=settings['replay'])
+    elif 'foundation_model' in arguments:
+        take_reference_energies(Path(arguments['foundation_model']), ast.literal_eval(arguments['E0s']))
     Path('mace.yaml').write_text(yaml.safe_dump(arguments, sort_keys=True))
     status.update(n_train=n_train, n_validation=n_valid, epochs=epochs, batch_size=batch_size)
 
