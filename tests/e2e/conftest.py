@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ class Installation:
 
     folder: Path
 
-    @property
+    @cached_property
     def environment(self) -> dict[str, str]:
-        """The environment of every command."""
+        """The environment of every command, taken once: pytest changes its own while commands are run in threads."""
         scripts = str(Path(sys.executable).parent)
         return {
             **os.environ,
