@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ase import Atoms
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
+from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
 from aiida_mlip_al.sampling.spread import spread_systems
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, check_of, dynamics_of, reduced_formula
@@ -43,18 +43,14 @@ def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     """
     parsed = parse_parameters('explore', AseExploreSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
-    jobs = spread_systems(parsed, reduced_formulas(inputs['structures']), seed.value, len(rows))
+    formulas = {name: formula_of(node) for name, node in inputs['structures'].items()}
+    jobs = spread_systems(parsed, formulas, seed.value, len(rows))
     stride = parsed.stride or parsed.check_interval
     return {
         'dynamics': {name: orm.Dict(dynamics_of(own, stride)) for name, (own, _) in jobs.items()},
         'check': orm.Dict(check_of(parsed, len(rows) + 1)),
         'walkers': {name: orm.List(walkers) for name, (_, walkers) in jobs.items()},
     }
-
-
-def reduced_formulas(structures: Mapping[str, orm.StructureData]) -> dict[str, str]:
-    """Return the reduced formula of each structure by its name."""
-    return {name: reduced_formula(node.get_formula()) for name, node in structures.items()}
 
 
 def frame_of(trajectory: orm.TrajectoryData, row: int) -> Atoms:

@@ -10,12 +10,12 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_mlip_al.data import DeviationData
+from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import FILES, misfit, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.base import parse_parameters
 from aiida_mlip_al.sampling.spread import spread_systems
-from aiida_mlip_al.sampling.walkers import reduced_formula
 
 SCRIPT = 'walker.in'
 Spans = dict[str, tuple[float, float]]
@@ -37,7 +37,7 @@ def plan_lammps(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, A
     rows = inputs['history']['rows'] if 'history' in inputs else []
     template = inputs['template'].get_content() if 'template' in inputs else None
     boxes = {name: Box(node.get_ase()) for name, node in inputs['structures'].items()}
-    formulas = {name: reduced_formula(node.get_formula()) for name, node in inputs['structures'].items()}
+    formulas = {name: formula_of(node) for name, node in inputs['structures'].items()}
     settings_of = {name: parsed.of_system(formula) for name, formula in formulas.items()}
     refused = {name: found for name, box in boxes.items() if (found := misfit(settings_of[name], box)) is not None}
     fitting = {name: formulas[name] for name in sorted(set(boxes) - set(refused))}

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from aiida_mlip_al.config import ConfigError, RunConfig, make_config
 from aiida_mlip_al.config.load import origins, read_yaml
+from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.sampling import JOB_STEPS, SEEDERS, parse_steps
 from aiida_mlip_al.sampling.md import MdStep
 from aiida_mlip_al.sampling.spread import by_system
-from aiida_mlip_al.sampling.walkers import reduced_formula
 
 
 class Stage(NamedTuple):
@@ -46,7 +46,7 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
     table = Table(title='jobs to come', title_justify='left', box=None, padding=(0, 2), header_style='dim')
     for column in ('stage', 'jobs', 'work'):
         table.add_column(column)
-    formulas = [reduced_formula(structure.get_formula()) for structure in inputs['structures'].values()]
+    formulas = [formula_of(structure) for structure in inputs['structures'].values()]
     for stage in plan(config, formulas, seeds='seeding' in inputs):
         table.add_row(*stage)
     console.print(table)

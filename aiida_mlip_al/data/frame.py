@@ -8,6 +8,8 @@ from aiida.orm import StructureData
 from aiida.orm.nodes.caching import NodeCaching
 from ase import Atoms
 
+from aiida_mlip_al.sampling.walkers import reduced_formula
+
 
 class FrameCaching(NodeCaching):
     """Leave the parent's uuid out of the hash: a run made again from the cache has the same frames, but other uuids."""
@@ -55,6 +57,11 @@ class FrameData(StructureData):
     def to_ase(self) -> Atoms:
         """Return the structure as ``ase.Atoms``."""
         return self.get_ase()
+
+
+def formula_of(structure: StructureData) -> str:
+    """Return the reduced formula of a structure, which names its system."""
+    return reduced_formula(structure.get_formula())
 
 
 def atoms_of(structure: StructureData) -> Atoms:

@@ -21,9 +21,10 @@ from aiida_mlip_al.calculations.seed_functions import round_seed
 from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
+from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.sampling.base import stream
 from aiida_mlip_al.sampling.spread import by_system
-from aiida_mlip_al.sampling.walkers import ExploreSettings, reduced_formula
+from aiida_mlip_al.sampling.walkers import ExploreSettings
 from aiida_mlip_al.selection.rmsd import PERIODIC
 from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_select, validate_stop
 
@@ -722,11 +723,6 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         inputs.structures = dict(self.inputs.structures)
         inputs.metadata.call_link_label = label
         self.to_context(**{label: self.submit(PropertiesCalculation, **inputs)})
-
-
-def formula_of(structure: orm.StructureData) -> str:
-    """Return the reduced formula of a structure."""
-    return reduced_formula(structure.get_formula())
 
 
 def trains(dataset: DatasetData) -> bool:

@@ -19,13 +19,13 @@ from aiida_mlip_al.config.resources import job_options
 from aiida_mlip_al.config.shell import ShellLabels
 from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
+from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import job_positions, parse_steps
 from aiida_mlip_al.sampling.spread import spread_walkers
 from aiida_mlip_al.sampling.substitution import SubstitutionParameters
-from aiida_mlip_al.sampling.walkers import reduced_formula
 
 from .explore_engines import conversion
 from .seed_stages import vasp_level_of
@@ -368,7 +368,7 @@ class Inputs:
         for structure in self.structures.values():
             if len(structure.sites) < 2:
                 continue  # starts no walker itself, but may be seeds' unit cell
-            own = settings.of_system(reduced_formula(structure.get_formula()))
+            own = settings.of_system(formula_of(structure))
             try:
                 walker_script(
                     own, spread_walkers(own, ['any'], 0)[0], Box(structure.get_ase()), 2, 'bias' in inputs, template

@@ -28,6 +28,7 @@ def test_job(generate_calc_job: Make, explore_inputs: dict[str, Any], committee:
         'check_interval': 5,
         'levels': {'upper': 2.0},
         'descriptors': True,
+        'continued': False,
     }
     assert calcinfo.local_copy_list == [
         (committee['member_00'].uuid, 'mace.model', 'model_00.model'),
