@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiida import orm
 from aiida.common.links import LinkType, validate_link_label
 from aiida.orm.entities import EntityTypes
 from aiida.orm.utils.links import LinkManager, LinkTriple
+from plumpy.utils import AttributesFrozendict
 
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
@@ -19,8 +21,8 @@ class ManyNodes:
 
     Before each link AiiDA asks the database with several queries whether it would contradict another one. The links of a node
     that is not stored yet, or of the outputs of one process under names of its own, cannot. With each change of state AiiDA
-    writes a checkpoint with all inputs and outputs; here the text of the inputs, which never change, is made once, and outputs
-    that are linked are found again by their links.
+    writes a checkpoint with all inputs and outputs; here nodes that are linked are not in it, but are found again by their links,
+    and the text of the other inputs, which never change, is made once.
     """
 
     node: orm.ProcessNode
@@ -43,7 +45,8 @@ class ManyNodes:
         if inputs is not self.inputs and inputs is not self.raw_inputs:  # type: ignore[attr-defined]
             return super().encode_input_args(inputs)  # type: ignore[misc]
         if id(inputs) not in texts:
-            texts[id(inputs)] = super().encode_input_args(inputs)  # type: ignore[misc]
+            left = without_nodes(inputs) if self._stores_provenance else inputs
+            texts[id(inputs)] = super().encode_input_args(left)  # type: ignore[misc]
         return texts[id(inputs)]
 
     def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
@@ -53,6 +56,9 @@ class ManyNodes:
             links = self._stored_links()
             self._linked = set(links.all_link_labels())
             self._outputs = links.nested()
+            inputs = self.node.base.links.get_incoming(link_type=(LinkType.INPUT_CALC, LinkType.INPUT_WORK)).nested()
+            self._raw_inputs = merged(self.raw_inputs or {}, inputs)  # type: ignore[attr-defined]
+            self._parsed_inputs = merged(self.inputs, inputs)  # type: ignore[attr-defined]
 
     @property
     def _stores_provenance(self) -> bool:
@@ -101,3 +107,21 @@ class ManyNodes:
         ]
         if rows:
             self.node.backend.bulk_insert(EntityTypes.LINK, rows)
+
+
+def without_nodes(values: Mapping[str, Any]) -> Any:
+    """Return nested mappings, of the same types, less all data nodes."""
+    left = {
+        name: without_nodes(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if not isinstance(value, orm.Data)
+    }
+    return type(values)(left)  # type: ignore[call-arg]
+
+
+def merged(values: Mapping[str, Any], nodes: Mapping[str, Any]) -> AttributesFrozendict:
+    """Return nested mappings with nodes put back in their places."""
+    put_back = {
+        name: merged(values.get(name, {}), node) if isinstance(node, Mapping) else node for name, node in nodes.items()
+    }
+    return AttributesFrozendict({**values, **put_back})

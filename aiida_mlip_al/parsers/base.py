@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from aiida.engine import ExitCode
+from aiida.orm import FolderData
 from aiida.parsers import Parser
 
 from aiida_mlip_al.selection.errors import Prediction
@@ -16,6 +18,11 @@ from aiida_mlip_al.selection.errors import Prediction
 
 class RunnerParser(Parser):
     """Read a job's files whatever state they were left in."""
+
+    @cached_property
+    def retrieved(self) -> FolderData:
+        """The retrieved files; AiiDA's own property asks the database each time."""
+        return super().retrieved
 
     def read_text(self, name: str) -> str:
         """Return a retrieved text file, or an empty string if it is not there."""

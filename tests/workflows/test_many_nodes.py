@@ -58,9 +58,20 @@ def test_text_of_the_inputs_is_made_once_for_all_checkpoints() -> None:
     process = PassManyOn(inputs={'given': given}, runner=get_manager().create_runner(communicator=None))
     text = process.encode_input_args(process.inputs)
     assert process.encode_input_args(process.inputs) is text
-    assert {name: node.value for name, node in process.decode_input_args(text)['given'].items()} == {
-        name: node.value for name, node in given.items()
-    }
+    assert not any(node.uuid in text for node in given.values())
+
+
+def test_inputs_are_there_after_a_restart() -> None:
+    given = {f'number_{index}': orm.Int(index).store() for index in range(3)}
+    runner = get_manager().create_runner(communicator=None)
+    process = PassManyOn(inputs={'given': given, 'metadata': {'label': 'numbers'}}, runner=runner)
+    again = Bundle(process).unbundle(LoadSaveContext(runner=runner))
+    for before, after in ((process.inputs, again.inputs), (process.raw_inputs, again.raw_inputs)):
+        assert {name: node.pk for name, node in after.given.items()} == {name: node.pk for name, node in given.items()}
+        assert type(after) is type(before)
+        assert after.metadata == before.metadata
+    assert type(again.inputs.given) is type(process.inputs.given)
+    assert again.inputs.metadata.label == 'numbers'
 
 
 def test_hostile_name_is_refused() -> None:
