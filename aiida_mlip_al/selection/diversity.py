@@ -46,6 +46,7 @@ def farthest_point_order(
     count: int | None = None,
     start: int = 0,
     *,
+    largest_cluster: bool = False,
     groups: ArrayLike | None = None,
     per_group: int | list[int | None] | None = None,
 ) -> tuple[NDArray[np.int_], Floats]:
@@ -53,10 +54,15 @@ def farthest_point_order(
 
     Greedy k-center (Gonzalez, Theor. Comput. Sci. 38, 293 (1985)). Ties, up to rounding, go to the lower index.
 
+    With ``largest_cluster`` each frame belongs to the nearest one that exists or was taken, and the farthest is taken of that
+    cluster alone whose squared distances have the largest sum, so that many frames weigh more than one that lies by itself:
+    LCMD of Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023), here in any descriptors.
+
     :param descriptors: (N, D), scaled.
     :param existing: (M, D), frames to keep away from; None or empty if there are none.
     :param count: frames to take, at most N; None takes all.
     :param start: index of the first frame, used only when nothing exists.
+    :param largest_cluster: look in the largest cluster only.
     :param groups: (N,) group of each frame, or (N, G) for G kinds of groups, for ``per_group``.
     :param per_group: most frames to take from one group, of all kinds or of each; fewer than ``count`` are then taken if the
         groups run out.
@@ -65,7 +71,7 @@ def farthest_point_order(
     """
     new, old = _pair(descriptors, existing)
     count = len(new) if count is None else min(count, len(new))
-    distance = _nearest(new, old)
+    distance, nearest = _nearest(new, old)
     quotas = Quotas(np.zeros(len(new)) if groups is None else groups, per_group)
     order: list[int] = []
     distances: list[float] = []
@@ -73,11 +79,18 @@ def farthest_point_order(
         if not order and len(old) == 0:
             index = start
         else:
-            index = int(np.argmax(np.where(quotas.free, np.round(distance, _TIE_DECIMALS), -1.0)))
+            score = np.where(quotas.free, np.round(distance, _TIE_DECIMALS), -np.inf)
+            if largest_cluster:
+                sizes = np.bincount(nearest, np.where(quotas.free, distance**2, 0.0))
+                inside = nearest == np.argmax(np.round(sizes, _TIE_DECIMALS))
+                score = np.where(inside, score, np.minimum(score, -1.0))
+            index = int(np.argmax(score))
         order.append(index)
         distances.append(float(distance[index]))
         quotas.take(index)
-        distance = np.minimum(distance, np.linalg.norm(new - new[index], axis=1))
+        from_here = np.linalg.norm(new - new[index], axis=1)
+        nearest[from_here < distance] = len(old) + len(order) - 1
+        distance = np.minimum(distance, from_here)
     return np.array(order, dtype=int), np.array(distances)
 
 
@@ -132,7 +145,7 @@ def deduplicate(
     new, old = _pair(descriptors, existing)
     if tolerance < 0 or len(new) == 0:
         return np.zeros(len(new), dtype=bool)
-    duplicate = _nearest(new, old) <= tolerance
+    duplicate = _nearest(new, old)[0] <= tolerance
     tree = cKDTree(new)
     for index in range(len(new)):
         if not duplicate[index]:
@@ -158,9 +171,13 @@ def _pair(descriptors: ArrayLike, existing: ArrayLike | None) -> tuple[Floats, F
     return new, old
 
 
-def _nearest(new: Floats, old: Floats) -> Floats:
-    """Distance of each new frame to the nearest old one, infinite if there is none."""
-    nearest = np.full(len(new), np.inf)
+def _nearest(new: Floats, old: Floats) -> tuple[Floats, NDArray[np.int_]]:
+    """Distance of each new frame to the nearest old one, infinite if there is none, and the index of that."""
+    distance, nearest = np.full(len(new), np.inf), np.zeros(len(new), dtype=int)
     for first in range(0, len(old), _BLOCK):
-        nearest = np.minimum(nearest, cdist(new, old[first : first + _BLOCK]).min(axis=1, initial=np.inf))
-    return nearest
+        block = cdist(new, old[first : first + _BLOCK])
+        position = block.argmin(axis=1)
+        found = block[np.arange(len(new)), position]
+        closer = found < distance
+        distance[closer], nearest[closer] = found[closer], first + position[closer]
+    return distance, nearest

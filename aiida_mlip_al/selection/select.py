@@ -27,7 +27,8 @@ from aiida_mlip_al.selection.rmsd import alike_molecules
 from aiida_mlip_al.selection.sanity import NON_FINITE, PhysicalLimits, value_reasons
 from aiida_mlip_al.selection.verdict import Codes, Verdict, count_verdicts
 
-Diversity = Literal['farthest_point', 'top', 'random', 'stratified', 'rmsd']
+Diversity = Literal['farthest_point', 'largest_cluster', 'top', 'random', 'stratified', 'rmsd']
+_BY_DESCRIPTORS = ('farthest_point', 'largest_cluster')
 Strata = Literal['deviation', 'temperature', 'trajectory']
 Share = Annotated[int, Field(ge=1)] | Literal['fair'] | None
 Indices = NDArray[np.int_]
@@ -40,8 +41,9 @@ class SelectionSettings:
     :param max_labels: budget of one iteration, audit included.
     :param audit_fraction: part of the budget spent on random accurate frames, to measure how often they are not; at
         least one frame unless it is 0 or the budget is a single label.
-    :param diversity: order of the candidates: 'farthest_point' from the training set and each other, 'top' by
-        deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd' ('top' among molecules that differ).
+    :param diversity: order of the candidates: 'farthest_point' from the training set and each other, the same within the
+        'largest_cluster', 'top' by deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd' ('top'
+        among molecules that differ).
     :param duplicate_tolerance: candidates nearer than this to the training set or to each other are duplicates: the
         root-mean-square difference of descriptors in standard deviations; 0 marks identical ones only, None nothing.
     :param strata: what the strata are of.
@@ -164,7 +166,7 @@ def select_frames(
     :param settings: budget and choice.
     :param max_force: (N,) largest force in each frame, eV/Å; None if it was not recorded.
     :param descriptors: (N, D) of each frame, from the same model as those of the training set; None turns off the
-        search for duplicates, and 'farthest_point' then needs another ``diversity``.
+        search for duplicates, and 'farthest_point' and 'largest_cluster' then need another ``diversity``.
     :param training_descriptors: (M, D); None or empty if there is no training set.
     :param trajectory: (N,) number of the trajectory of each frame, for ``max_per_trajectory``.
     :param system: (N,) number of the system of each frame, for ``max_per_system``.
@@ -192,8 +194,10 @@ def select_frames(
         if values is not None and len(np.asarray(values)) != n_frames:
             msg = f"'{name}' must have one entry for each of the {n_frames} frames, got {len(np.asarray(values))}"
             raise ValueError(msg)
-    if features is None and settings.diversity == 'farthest_point' and n_frames:
-        raise ValueError("diversity 'farthest_point' needs descriptors; record them, or choose 'top' or 'random'")
+    if features is None and settings.diversity in _BY_DESCRIPTORS and n_frames:
+        raise ValueError(
+            f"diversity '{settings.diversity}' needs descriptors; record them, or choose 'top' or 'random'"
+        )
     if structure is None and settings.diversity == 'rmsd' and n_frames:
         raise ValueError("diversity 'rmsd' needs the structures")
 
@@ -219,8 +223,15 @@ def select_frames(
     budget = settings.max_labels - len(audit)
     kinds = [_numbers(values, n_frames)[candidates] for values in (trajectory, system, composition)]
     quotas = _quotas(settings, kinds, budget)
-    if settings.diversity == 'farthest_point' and scaled is not None:
-        taken = farthest_point_order(scaled, scaled_training, budget, groups=np.transpose(kinds), per_group=quotas)[0]
+    if settings.diversity in _BY_DESCRIPTORS and scaled is not None:
+        taken = farthest_point_order(
+            scaled,
+            scaled_training,
+            budget,
+            largest_cluster=settings.diversity == 'largest_cluster',
+            groups=np.transpose(kinds),
+            per_group=quotas,
+        )[0]
     else:
         heat = np.zeros(n_frames) if temperature is None else np.asarray(temperature, dtype=float)
         order = _order(settings, deviation[candidates], heat[candidates], kinds[0])

@@ -57,6 +57,28 @@ def test_order_is_a_prefix_of_the_longer_one_and_distances_fall() -> None:
     assert farthest_point_order(points, points[:5] + 0.1, 7)[0].tolist() == order[:7].tolist()
 
 
+def test_largest_cluster_weighs_many_frames_more_than_one_that_lies_by_itself() -> None:
+    line, existing = np.array([[150.0], [-30.0], [-29.0], [-28.0], [-27.0]]), [[0.0], [100.0]]
+    assert farthest_point_order(line, existing)[0].tolist() == [0, 1, 4, 2, 3]
+    order, distances = farthest_point_order(line, existing, largest_cluster=True)
+    assert order.tolist() == [1, 0, 4, 2, 3]
+    np.testing.assert_array_equal(distances, [30, 50, 3, 1, 1])
+
+
+def test_largest_cluster_without_a_free_frame_is_not_looked_at() -> None:
+    line, existing = np.array([[1.0], [1.0], [1.0], [8.0], [9.0]]), [[0.0], [10.0]]
+    order, _ = farthest_point_order(line, existing, largest_cluster=True, groups=[0, 0, 0, 1, 1], per_group=1)
+    assert order.tolist() == [3, 0]
+
+
+def test_largest_cluster_takes_each_frame_once_whatever_there_is() -> None:
+    points = np.random.default_rng(1).normal(size=(40, 3))
+    points[10:20] = points[0]
+    for existing in (None, points[:1], points[::4]):
+        order, _ = farthest_point_order(points, existing, largest_cluster=True)
+        assert sorted(order) == list(range(40))
+
+
 def test_full_group_neither_gives_nor_repels() -> None:
     line = np.array([[0.0], [1.0], [9.0], [5.0], [6.0]])
     order, distances = farthest_point_order(line, count=4, groups=[0, 0, 0, 1, 1], per_group=1)

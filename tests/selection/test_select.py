@@ -82,6 +82,20 @@ def test_farthest_point_keeps_away_from_the_training_set() -> None:
     assert seeded.chosen.tolist() == [0, 3, 2]
 
 
+def test_largest_cluster_is_where_the_frames_are() -> None:
+    chosen = {
+        diversity: select_frames(
+            [0.5] * 5,
+            LEVELS,
+            SelectionSettings(1, 0, diversity=diversity),  # type: ignore[arg-type]
+            descriptors=line(150, -30, -29, -28, -27),
+            training_descriptors=line(0, 100),
+        ).chosen.tolist()
+        for diversity in ('farthest_point', 'largest_cluster')
+    }
+    assert chosen == {'farthest_point': [0], 'largest_cluster': [1]}
+
+
 @pytest.mark.parametrize('training', [None, np.empty((0, 1)), np.empty(0)])
 def test_without_training_set_the_highest_deviation_comes_first(training: np.ndarray | None) -> None:
     settings = SelectionSettings(max_labels=3, audit_fraction=0)
@@ -155,7 +169,7 @@ def test_audit_is_random_and_seeded() -> None:
     assert len(set(drawn)) > 25
 
 
-@pytest.mark.parametrize('diversity', ['farthest_point', 'top', 'random'])
+@pytest.mark.parametrize('diversity', ['farthest_point', 'largest_cluster', 'top', 'random'])
 def test_result_depends_on_the_input_alone(diversity: str) -> None:
     rng = np.random.default_rng(0)
     deviation, descriptors = rng.uniform(0, 1.2, 300), rng.normal(size=(300, 6))
