@@ -97,14 +97,14 @@ CHOICE_TEXT = """\
 ## The choice among candidates
 """
 CHOICES = {
+    'largest_cluster': (
+        'each frame belongs to the nearest one that is labelled or chosen; the next is the farthest of that group whose squared '
+        'distances have the largest sum: a frame that lies by itself weighs less than many together (default)',
+        'LCMD (Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023)), in descriptors instead of gradient features',
+    ),
     'farthest_point': (
         'each next frame is the farthest, in the descriptors of the first model, from the training set and from those chosen',
         'greedy k-center (Gonzalez, 1985); near to `MaxDist` of apax, which measures in gradient features',
-    ),
-    'largest_cluster': (
-        'each frame belongs to the nearest one that is labelled or chosen; the next is the farthest of that group whose squared '
-        'distances have the largest sum: a frame that lies by itself weighs less than many together',
-        'LCMD (Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023)), in descriptors instead of gradient features',
     ),
     'top': ('highest u first', 'DP-GEN2 (`max-select`), ALomancy'),
     'random': ('at random', 'DP-GEN, PWact, aiida-trains-pot'),

@@ -27,8 +27,8 @@ from aiida_mlip_al.selection.rmsd import alike_molecules
 from aiida_mlip_al.selection.sanity import NON_FINITE, PhysicalLimits, value_reasons
 from aiida_mlip_al.selection.verdict import Codes, Verdict, count_verdicts
 
-Diversity = Literal['farthest_point', 'largest_cluster', 'top', 'random', 'stratified', 'rmsd']
-_BY_DESCRIPTORS = ('farthest_point', 'largest_cluster')
+Diversity = Literal['largest_cluster', 'farthest_point', 'top', 'random', 'stratified', 'rmsd']
+_BY_DESCRIPTORS = ('largest_cluster', 'farthest_point')
 Strata = Literal['deviation', 'temperature', 'trajectory']
 Share = Annotated[int, Field(ge=1)] | Literal['fair'] | None
 Indices = NDArray[np.int_]
@@ -42,8 +42,8 @@ class SelectionSettings:
     :param audit_fraction: part of the budget spent on random accurate frames, to measure how often they are not; at
         least one frame unless it is 0 or the budget is a single label.
     :param diversity: order of the candidates: 'farthest_point' from the training set and each other, the same within the
-        'largest_cluster', 'top' by deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd' ('top'
-        among molecules that differ).
+        'largest_cluster' (default), 'top' by deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd'
+        ('top' among molecules that differ).
     :param duplicate_tolerance: candidates nearer than this to the training set or to each other are duplicates: the
         root-mean-square difference of descriptors in standard deviations; 0 marks identical ones only, None nothing.
     :param strata: what the strata are of.
@@ -58,7 +58,7 @@ class SelectionSettings:
 
     max_labels: int = 20
     audit_fraction: float = 0.05
-    diversity: Diversity = 'farthest_point'
+    diversity: Diversity = 'largest_cluster'
     duplicate_tolerance: float | None = 0.01
     max_per_trajectory: int | None = None
     max_force: float | None = 50.0

@@ -37,7 +37,7 @@ class SelectParameters(StepParameters):
     audit_fraction: float = Field(
         default=0.05, ge=0, le=1, description='part of the labels spent on random accurate frames'
     )
-    diversity: Diversity = Field(default='farthest_point', description='order of the candidates')
+    diversity: Diversity = Field(default='largest_cluster', description='order of the candidates')
     strata: Strata = Field(default='deviation', description='what `stratified` takes in turn')
     min_rmsd: Positive = Field(default=0.05, description='molecules closer than this are alike for `rmsd`, Å')
     exclude_hydrogen: bool = Field(default=True, description='`rmsd` compares the other atoms')

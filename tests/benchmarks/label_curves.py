@@ -60,8 +60,8 @@ def spread(values: ArrayLike) -> Floats:
 
 
 def targets_of(random: Curve) -> list[float]:
-    """Return what each seed's random frames reach with their last number of labels."""
-    return [errors[-1] for errors in random.errors]
+    """Return what each seed's random frames reach with their last but one number of labels."""
+    return [errors[-2] for errors in random.errors]
 
 
 def needed_text(needed: ArrayLike, last: int) -> str:
@@ -106,7 +106,7 @@ def draw(file: Path, sets: Mapping[str, Mapping[str, Curve]]) -> None:
     columns = min(2, len(sets))
     rows = math.ceil(len(sets) / columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(5.2 * columns, 4.0 * rows), squeeze=False)
-    colours = ['#7f7f7f', '#17869e', '#e39802', '#8a52a6', '#4f9d4f', '#c62828']
+    colours = ['#7f7f7f', '#17869e', '#e39802', '#8a52a6', '#e377c2', '#4f9d4f', '#c62828']
     for axis, (title, curves) in zip(axes.flat, sets.items(), strict=False):
         for colour, (rule, curve) in zip(colours, curves.items(), strict=True):
             labels, mean, deviation = curve.mean()

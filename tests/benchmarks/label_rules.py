@@ -44,11 +44,11 @@ class Rule:
     def options(self) -> SelectParameters:
         """What the user would write under `select`."""
         assert self.select is not None
-        own = protocol_values(PROTOCOL)['select'] if self.key in ('ours', 'llpr') else {}
+        own = protocol_values(PROTOCOL)['select'] if self.key in ('ours', 'farthest', 'llpr') else {}
         return parse_parameters('select', SelectParameters, {**own, **self.select})
 
 
-OURS = Rule('ours: conformal level, farthest point', 'ours', 4, {})
+OURS = Rule('ours: conformal level, largest cluster', 'ours', 4, {})
 RULES = (
     Rule('random', 'random', 0, None),
     Rule('time-uniform', 'time', 0, None),
@@ -64,6 +64,7 @@ RULES = (
             'diversity': 'random',
         },
     ),
+    Rule('ours, but by farthest points', 'farthest', 4, {'diversity': 'farthest_point'}),
     Rule('ours with one model (LLPR)', 'llpr', 1, {}),
     OURS,
 )

@@ -1,4 +1,4 @@
-"""Force error on independent frames against number of labels, for six ways to choose the labels.
+"""Force error on independent frames against number of labels, for seven ways to choose the labels.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--folder FOLDER] [--plot FILE] [--json FILE]
 
@@ -11,12 +11,13 @@ whatever the rule trains beside it.
 * top n: the largest force deviations of a committee of four.
 * aims-PAX's level: frames above the mean of the last 400 deviations. Its walkers stop at the first check above the level, so of
   these frames any is taken, not the largest (which would be top n).
-* ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md).
+* ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md); also with
+  the choice by farthest points.
 
 Nothing was tuned on these tests. Where a rule finds fewer candidates than the round has labels it takes those. Where it finds
 none, for all frames are accurate or beyond the upper level, it has stopped: its curve ends there. `labels needed` is where a
-seed's curve first comes down to the error that random frames reach, with the same seed, at the last number of labels. What a
-folder has already is not made again.
+seed's curve first comes down to the error that random frames reach, with the same seed, at the last but one number of labels: so
+there is room to need more. What a folder has already is not made again.
 """
 
 from __future__ import annotations

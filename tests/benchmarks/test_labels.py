@@ -30,10 +30,11 @@ def test_a_curve_may_begin_below_its_target_or_never_get_there() -> None:
 
 
 def test_each_seed_has_the_target_of_its_own_random_frames() -> None:
-    """Half the labels in each seed, though their errors differ by a factor of three."""
+    """What random frames reach with the last but one number, in each seed, though their errors differ by a factor of three."""
     random = Curve([[10, 20, 40]] * 2, [[40, 20, 10], [120, 60, 30]])
-    better = Curve([[10, 20, 40]] * 2, [[40, 10, 5], [120, 30, 15]])
-    assert better.needed(targets_of(random)) == pytest.approx([20, 20])
+    better = Curve([[10, 20, 40]] * 2, [[80, 10, 5], [240, 30, 15]])
+    assert targets_of(random) == [20, 60]
+    assert better.needed(targets_of(random)) == pytest.approx([10 * 2 ** (2 / 3)] * 2)
 
 
 def test_a_curve_goes_as_far_as_all_its_seeds() -> None:
@@ -98,7 +99,7 @@ def test_ours_is_the_protocol_and_the_others_are_not() -> None:
     assert isinstance(options.level_rule, Conformal)
     settings = settings_of(options, 15, 7)
     assert (settings.max_labels, settings.seed, settings.n_audit) == (15, 7, 2)
-    assert (settings.diversity, settings.duplicate_tolerance) == ('farthest_point', 0.01)
+    assert (settings.diversity, settings.duplicate_tolerance) == ('largest_cluster', 0.01)
     others = {rule.key: rule.options for rule in RULES if rule.key in ('top', 'aims_pax')}
     assert isinstance(others['aims_pax'].level_rule, MovingAverage)
     assert others['top'].diversity == 'top'

@@ -128,8 +128,9 @@ def test_no_search_for_duplicates_if_not_wanted_or_not_possible() -> None:
     assert select_frames([0.2, 0.2], LEVELS, settings, descriptors=line(1, 1)).counts['selected'] == 2
     top = SelectionSettings(audit_fraction=0, diversity='top')
     assert select_frames([0.2, 0.3], LEVELS, top).chosen.tolist() == [1, 0]
-    with pytest.raises(ValueError, match="'farthest_point' needs descriptors"):
-        select_frames([0.2, 0.3], LEVELS, settings)
+    for diversity in ('largest_cluster', 'farthest_point'):
+        with pytest.raises(ValueError, match=f"'{diversity}' needs descriptors"):
+            select_frames([0.2, 0.3], LEVELS, SelectionSettings(diversity=diversity))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from aiida_mlip_al.selection.settings import SelectParameters, StopParameters, v
 
 def test_defaults() -> None:
     select = parse_parameters('select', SelectParameters, {'tolerance': 0.1})
-    assert (select.max_labels, select.audit_fraction, select.diversity) == (20, 0.05, 'farthest_point')
+    assert (select.max_labels, select.audit_fraction, select.diversity) == (20, 0.05, 'largest_cluster')
     stop = parse_parameters('stop', StopParameters, {})
     assert (stop.max_iterations, stop.accurate_fraction, stop.rounds) == (10, 0.95, 2)
     assert validate_stop({}) is None
@@ -54,7 +54,10 @@ def test_accepted_levels(values: dict[str, Any]) -> None:
         ({'tolerance': 0.1, 'max_labels': 0}, "select: 'max_labels' should be greater than or equal to 1, got 0"),
         ({'tolerance': 0.1, 'audit_fraction': 1.1}, "select: 'audit_fraction' should be less than or equal to 1"),
         ({'tolerance': 0.1, 'coverage': 1}, "select: 'coverage' should be less than 1, got 1"),
-        ({'tolerance': 0.1, 'diversity': 'best'}, "select: 'diversity' should be 'farthest_point', 'top', "),
+        (
+            {'tolerance': 0.1, 'diversity': 'best'},
+            "select: 'diversity' should be 'largest_cluster', 'farthest_point', ",
+        ),
         ({'tolerance': 0.1, 'validation_fraction': 1}, "select: 'validation_fraction' should be less than 1"),
         ({'tolerance': 0.1, 'budget': 5}, "select: unknown key 'budget', allowed are "),
     ],
