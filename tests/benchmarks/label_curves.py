@@ -124,7 +124,7 @@ def draw(file: Path, sets: Mapping[str, Mapping[str, Curve]]) -> None:
     for axis in list(axes.flat)[len(sets) :]:
         axis.set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc='lower center', ncols=3, frameon=False)
+    figure.legend(handles, names, loc='lower center', ncols=4, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.11 if rows == 1 else 0.07, 1, 1))
     figure.savefig(file, dpi=120, facecolor='white')
     pyplot.close(figure)
