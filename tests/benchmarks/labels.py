@@ -14,10 +14,11 @@ whatever the rule trains beside it.
 * ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md); also with
   the choice by farthest points.
 
-Nothing was tuned on these tests. Where a rule finds fewer candidates than the round has labels it takes those. Where it finds
-none, for all frames are accurate or beyond the upper level, it has stopped: its curve ends there. `labels needed` is where a
-seed's curve first comes down to the error that random frames reach, with the same seed, at the last but one number of labels: so
-there is room to need more. What a folder has already is not made again.
+No number was tuned on these tests; the largest cluster became the default choice for what it did on ethanol. Where a rule finds
+fewer candidates than the round has labels it takes those. Where it finds none, for all frames are accurate or beyond the upper
+level, it has stopped: its curve ends there. `labels needed` is where a seed's curve first comes down to the error that random
+frames reach, with the same seed, at the last but one number of labels: so there is room to need more. What a folder has already
+is not made again.
 """
 
 from __future__ import annotations

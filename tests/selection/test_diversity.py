@@ -65,10 +65,11 @@ def test_largest_cluster_weighs_many_frames_more_than_one_that_lies_by_itself() 
     np.testing.assert_array_equal(distances, [30, 50, 3, 1, 1])
 
 
-def test_largest_cluster_without_a_free_frame_is_not_looked_at() -> None:
-    line, existing = np.array([[1.0], [1.0], [1.0], [8.0], [9.0]]), [[0.0], [10.0]]
-    order, _ = farthest_point_order(line, existing, largest_cluster=True, groups=[0, 0, 0, 1, 1], per_group=1)
-    assert order.tolist() == [3, 0]
+def test_frames_of_a_full_group_do_not_make_a_cluster_large() -> None:
+    line, existing = np.array([[131.0], [70.0], [75.0], [95.0], [10.0], [12.0]]), [[0.0], [100.0]]
+    groups = [1, 1, 1, 0, 0, 0]
+    order, _ = farthest_point_order(line, existing, 2, largest_cluster=True, groups=groups, per_group=[1])
+    assert order.tolist() == [0, 5]
 
 
 def test_largest_cluster_takes_each_frame_once_whatever_there_is() -> None:
