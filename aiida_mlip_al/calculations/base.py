@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from aiida.engine import CalcJob, CalcJobProcessSpec
 # Exit codes of a job that a time limit, a lost node or somebody ended, which may not come again: ERROR_INTERRUPTED of ours, and
 # AiiDA's ERROR_SCHEDULER_OUT_OF_WALLTIME and ERROR_SCHEDULER_NODE_FAILURE.
 INTERRUPTED = frozenset({400, 120, 140})
+OUT_OF_MEMORY = CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY.status
 RUNNERS = Path(__file__).parents[1] / 'runners'
 
 
@@ -107,6 +109,13 @@ class RunnerCalculation(CalcJob):
         calcinfo.provenance_exclude_list = [f'runners/{name}' for name in ('__pycache__',)]
         calcinfo.retrieve_list = [f'{self.RUNNER}.out', f'{self.RUNNER}.status.json', *self.retrieved_files()]
         return calcinfo
+
+
+def with_memory(options: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """Return a job's options with so many times the memory, where they ask for any."""
+    if 'max_memory_kb' not in options:
+        return dict(options)
+    return {**options, 'max_memory_kb': times * options['max_memory_kb']}
 
 
 def device_of(code: orm.AbstractCode) -> str:

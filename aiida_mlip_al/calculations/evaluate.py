@@ -14,6 +14,8 @@ from aiida_mlip_al.data.extxyz import SPLITS
 from .base import RunnerCalculation, copy_models, device_of, model_files, validate_committee
 from .uncertainty import add_uncertainty, uncertainty_files, uncertainty_problem, uncertainty_settings
 
+DEFAULT_BATCH_SIZE = 16
+
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     """Refuse an uncertainty that does not go with the committee."""
@@ -36,8 +38,8 @@ class EvaluateCalculation(RunnerCalculation):
             'settings',
             valid_type=orm.Dict,
             default=lambda: orm.Dict({}),
-            help='`dtype` (float64), `batch_size` (16), `splits`: which of train, validation and test to evaluate (all), '
-            '`descriptors`: whether those of the frames are wanted (false).',
+            help=f'`dtype` (float64), `batch_size` ({DEFAULT_BATCH_SIZE}), `splits`: which of train, validation and test '
+            'to evaluate (all), `descriptors`: whether those of the frames are wanted (false).',
         )
         add_uncertainty(spec)
         spec.inputs.validator = validate_inputs
@@ -64,7 +66,7 @@ class EvaluateCalculation(RunnerCalculation):
             'models': model_files(self.inputs.committee),
             'dtype': settings.get('dtype', 'float64'),
             'device': device_of(self.inputs.code),
-            'batch_size': settings.get('batch_size', 16),
+            'batch_size': settings.get('batch_size', DEFAULT_BATCH_SIZE),
             'datasets': {name: f'{name}.xyz' for name in sorted(self.inputs.datasets)},
             'splits': settings.get('splits', list(SPLITS)),
             'descriptors': sorted(self.inputs.datasets) if settings.get('descriptors', False) else [],

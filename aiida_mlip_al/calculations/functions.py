@@ -30,6 +30,8 @@ from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
 from aiida_mlip_al.selection.splits import assign_splits
 from aiida_mlip_al.selection.verdict import Verdict
 
+from .evaluate import DEFAULT_BATCH_SIZE
+
 # ------------------------------------------------------------------------------------------------------------ exploration
 
 
@@ -164,6 +166,16 @@ def halve_batches(parameters: orm.Dict) -> orm.Dict:
             if batches is values or key in batches:
                 batches[key] = max(1, batches.get(key, default) // 2)
     return orm.Dict(values)
+
+
+@calcfunction
+def halve_batch_size(settings: orm.Dict) -> orm.Dict:
+    """Return settings with batches of half the size, one frame at least, for an evaluation that ran out of memory.
+
+    :param settings: of the failed evaluation.
+    """
+    values = settings.get_dict()
+    return orm.Dict({**values, 'batch_size': max(1, values.get('batch_size', DEFAULT_BATCH_SIZE) // 2)})
 
 
 # --------------------------------------------------------------------------------------------------------------- selection

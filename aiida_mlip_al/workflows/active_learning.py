@@ -12,8 +12,6 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_mlip_al.calculations.base import INTERRUPTED
-from aiida_mlip_al.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_al.calculations.functions import assess_labels, record_iteration, select_frames
 from aiida_mlip_al.calculations.mace_train import validate_parameters
 from aiida_mlip_al.calculations.properties import PropertiesCalculation
@@ -30,13 +28,12 @@ from aiida_mlip_al.selection.settings import validate_seed_rounds, validate_sele
 
 from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
+from .evaluate import EvaluateBaseWorkChain
 from .explore import LAMMPS_NEEDS_MEMBERS, ExploreWorkChain, exploration_settings, validate_exploration
 from .label import LabelWorkChain, late_jobs
 from .perturb_and_sample import PerturbAndSampleWorkChain
 from .seed_stages import reuse_problem
 from .submit_once import SubmitOnce
-
-MAX_EVALUATIONS = 3
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -163,9 +160,9 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             help='Seed again until a committee trained on the seeds alone is good enough; once without it.',
         )
         spec.expose_inputs(
-            EvaluateCalculation,
+            EvaluateBaseWorkChain,
             namespace='evaluate',
-            include=('code', 'metadata', 'settings'),
+            exclude=('evaluate.committee', 'evaluate.datasets', 'evaluate.uncertainty'),
             namespace_options={'help': 'How the committee is evaluated on the labelled frames.'},
         )
         spec.expose_inputs(
@@ -215,7 +212,6 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
                     cls.run_seed_train,
                     cls.inspect_seed_train,
                     cls.run_seed_evaluation,
-                    while_(cls.should_evaluate_again)(cls.evaluate_again),
                     cls.inspect_seed_evaluation,
                 ),
             ),
@@ -223,7 +219,6 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
                 cls.run_train,
                 cls.inspect_train,
                 cls.run_explore,
-                while_(cls.should_evaluate_again)(cls.evaluate_again),
                 cls.inspect_explore,
                 if_(cls.should_take_late)(cls.wait_for_late, cls.inspect_late),
                 cls.select_frames,
@@ -234,7 +229,6 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             cls.run_final,
             cls.inspect_final,
             cls.run_final_evaluation,
-            while_(cls.should_evaluate_again)(cls.evaluate_again),
             cls.inspect_final_evaluation,
             cls.results,
         )
@@ -694,27 +688,13 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
 
     def submit_evaluate(self, label: str) -> None:
         """Submit the evaluation of the current committee on all shards."""
-        self.ctx.evaluation, self.ctx.evaluations = label, 0
-        self.evaluate_again()
-
-    def should_evaluate_again(self) -> bool:
-        """Evaluate again after an interruption."""
-        return self.ctx.evaluations < MAX_EVALUATIONS and self.ctx[self.ctx.evaluation].exit_status in INTERRUPTED
-
-    def evaluate_again(self) -> None:
-        """Submit the evaluation, for the first time or after an interruption."""
-        inputs = AttributeDict(self.exposed_inputs(EvaluateCalculation, 'evaluate'))
-        inputs.committee = self.ctx.committee
+        inputs = AttributeDict(self.exposed_inputs(EvaluateBaseWorkChain, 'evaluate'))
+        inputs.evaluate.committee = self.ctx.committee
         if self.ctx.uncertainty is not None:
-            inputs.uncertainty = self.ctx.uncertainty
-        inputs.datasets = self.ctx.datasets
-        label, attempt = self.ctx.evaluation, self.ctx.evaluations
-        inputs.metadata.call_link_label = label if attempt == 0 else label.replace('evaluate', f'{attempt}_evaluate')
-        node = self.submit(EvaluateCalculation, **inputs)
-        if attempt:
-            self.report(f'{label} was interrupted: {self.ctx[label].exit_message} Again <{node.pk}>')
-        self.ctx.evaluations += 1
-        self.to_context(**{label: node})
+            inputs.evaluate.uncertainty = self.ctx.uncertainty
+        inputs.evaluate.datasets = self.ctx.datasets
+        inputs.metadata.call_link_label = label
+        self.to_context(**{label: self.submit(EvaluateBaseWorkChain, **inputs)})
 
     def submit_properties(self, label: str) -> None:
         """Submit the properties of the given structures by the current committee."""

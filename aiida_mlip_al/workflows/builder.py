@@ -382,13 +382,14 @@ class Inputs:
         select = config.select.model_dump()
         if select['label_budget'] is None:
             select['label_budget'] = config.stop.max_labels
+        settings = orm.Dict({'descriptors': True, 'dtype': 'float64'})
         inputs: dict[str, Any] = {
             'structures': self.structures,
             'seed': self.seed,
             'label': self.label(),
             'train': self.train(),
             'explore': self.explore(),
-            'evaluate': {**self.job('evaluate'), 'settings': orm.Dict({'descriptors': True, 'dtype': 'float64'})},
+            'evaluate': {'evaluate': {**self.job('evaluate'), 'settings': settings}},
             'select': orm.Dict(select),
             'stop': orm.Dict(config.stop.model_dump()),
             'warm_start': orm.Bool(config.train.mace.warm_start is not None),

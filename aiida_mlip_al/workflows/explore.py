@@ -10,6 +10,7 @@ from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_shell import ShellJob
 
+from aiida_mlip_al.calculations.base import OUT_OF_MEMORY, with_memory
 from aiida_mlip_al.calculations.deviate import DeviateCalculation
 from aiida_mlip_al.data import DeviationData, ModelData, UncertaintyData
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
@@ -158,6 +159,7 @@ class ExploreWorkChain(Pool):
         self.ctx.queue = sorted(self.ctx.plan.get('walkers', {}))
         self.ctx.running = {}
         self.ctx.parts = {}
+        self.ctx.memory = {}
         self.ctx.trajectories = {}
         self.ctx.n_frames = 0
         refused = self.ctx.plan['refused'].get_dict() if 'refused' in self.ctx.plan else {}
@@ -201,10 +203,11 @@ class ExploreWorkChain(Pool):
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
             label = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.job, self.engine.name))
+            exposed.metadata.options = with_memory(exposed.metadata.get('options', {}), self.ctx.memory.get(label, 1))
             inputs = self.engine.inputs(self.inputs, exposed, self.ctx.plan, label)
-            parts = self.ctx.parts.setdefault(label, [])
-            if parts:
-                inputs.parent_folder = self.engine.goes_on_from(orm.load_node(parts[-1]))
+            parts = [orm.load_node(pk) for pk in self.ctx.parts.setdefault(label, [])]
+            if parts and n_frames_of(parts[-1]):
+                inputs.parent_folder = self.engine.goes_on_from(parts[-1])
             inputs.metadata.call_link_label = part_label(label, len(parts))
             node = self.submit(self.engine.process, **inputs)
             self.report(f'exploring: {label} <{node.pk}>')
@@ -221,12 +224,11 @@ class ExploreWorkChain(Pool):
             parts = [orm.load_node(pk) for pk in self.ctx.parts[label]]
             if 'report' in last.outputs:
                 self.out(f'reports.{part_label(label, len(parts))}', last.outputs.report)
-            node = max([*parts, last], key=n_frames_of)
-            gained = n_frames_of(last) - max(map(n_frames_of, parts), default=0)
-            if gained > 0 and len(parts) < MAX_RESTARTS and self.engine.goes_on_from(last) is not None:
+            if self.should_go_on(label, last, parts):
                 self.ctx.parts[label].append(last.pk)
                 self.ctx.queue.insert(0, label)
                 continue
+            node = max([*parts, last], key=n_frames_of)
             self.ctx.n_frames += n_frames_of(node)
             if 'thermo' in node.outputs:
                 self.out(f'thermo.{label}', node.outputs.thermo)
@@ -234,6 +236,21 @@ class ExploreWorkChain(Pool):
                 if kind in node.outputs:
                     for name, data in node.outputs[kind].items():
                         self.keep(kind, f'{label}_{name}', data)
+
+    def should_go_on(self, label: str, last: orm.ProcessNode, parts: list[orm.ProcessNode]) -> bool:
+        """Continue what was interrupted while that adds frames; what ran out of memory, once with twice as much.
+
+        :param label: of the job in the plan.
+        :param last: the part that has ended.
+        :param parts: those before it.
+        """
+        if len(parts) >= MAX_RESTARTS or self.engine.goes_on_from(last) is None:
+            return False
+        if last.exit_status == OUT_OF_MEMORY:
+            is_first = label not in self.ctx.memory
+            self.ctx.memory[label] = 2
+            return is_first
+        return n_frames_of(last) > max(map(n_frames_of, parts), default=0)
 
     def keep(self, kind: str, name: str, data: orm.Data) -> None:
         """Attach a walker's output, unless the committee is still to be evaluated on it."""

@@ -9,6 +9,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_mlip_al.calculations.base import with_memory
 from aiida_mlip_al.calculations.functions import collect_labels
 from aiida_mlip_al.calculations.many_nodes import ManyNodes
 from aiida_mlip_al.calculations.vasp_functions import frames_in, read_vasp_md
@@ -167,9 +168,8 @@ class LabelWorkChain(ManyNodes, Pool):
             batch, attempt, memory = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.process, self.engine.name))
             inputs = self.engine.inputs(exposed, {name: self.inputs.structures[name] for name in batch})
-            options = inputs.metadata.get('options', {})
-            if 'max_memory_kb' in options:
-                inputs.metadata.options = {**options, 'max_memory_kb': memory * options['max_memory_kb']}
+            if 'options' in inputs.metadata:
+                inputs.metadata.options = with_memory(inputs.metadata.options, memory)
             label = f'batch_{self.ctx.sent:03d}'
             inputs.metadata.call_link_label = label
             node = self.submit(self.engine.process, **inputs)

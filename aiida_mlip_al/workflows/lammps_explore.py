@@ -7,6 +7,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_mlip_al.calculations.base import OUT_OF_MEMORY, with_memory
 from aiida_mlip_al.calculations.lammps_explore import LammpsExploreCalculation
 from aiida_mlip_al.calculations.lammps_functions import join_walker
 from aiida_mlip_al.parsers.lammps_explore import INTERRUPTED, WALKER
@@ -45,6 +46,7 @@ class LammpsExploreWorkChain(SubmitOnce, WorkChain):
         self.ctx.parts = []
         self.ctx.restart = None
         self.ctx.in_vain = 0
+        self.ctx.memory = 1
         self.ctx.goes_on = True
 
     def should_run(self) -> bool:
@@ -56,6 +58,7 @@ class LammpsExploreWorkChain(SubmitOnce, WorkChain):
         inputs = AttributeDict(self.exposed_inputs(LammpsExploreCalculation, 'lammps'))
         if self.ctx.restart is not None:
             inputs.files = {**inputs.files, 'restart': self.ctx.restart}
+        inputs.metadata.options = with_memory(inputs.metadata.get('options', {}), self.ctx.memory)
         label = f'part_{len(self.ctx.parts):02d}'
         inputs.metadata.call_link_label = label
         node = self.submit(LammpsExploreCalculation, **inputs)
@@ -70,6 +73,8 @@ class LammpsExploreWorkChain(SubmitOnce, WorkChain):
         if not interrupted:
             self.ctx.goes_on = False
             return
+        if node.exit_status == OUT_OF_MEMORY:
+            self.ctx.memory = 2
         before = step_of(self.ctx.restart)
         if 'restart' in node.outputs:
             self.ctx.restart = node.outputs.restart

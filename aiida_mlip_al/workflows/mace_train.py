@@ -7,7 +7,7 @@ from aiida.common import AttributeDict
 from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_mlip_al.calculations.base import INTERRUPTED
+from aiida_mlip_al.calculations.base import INTERRUPTED, with_memory
 from aiida_mlip_al.calculations.functions import halve_batches, soften_training
 from aiida_mlip_al.calculations.mace_train import MaceTrainCalculation
 
@@ -61,14 +61,12 @@ class MaceTrainBaseWorkChain(SubmitOnce, BaseRestartWorkChain):
     @process_handler(priority=350, exit_codes=[ERRORS.ERROR_OUT_OF_MEMORY, ERRORS.ERROR_SCHEDULER_OUT_OF_MEMORY])
     def handle_out_of_memory(self, calculation: orm.CalcJobNode) -> ProcessHandlerReport:
         """Train once more from the start, with batches of half the size and, on the host, twice the memory."""
-        parameters, options = self.ctx.inputs.parameters, self.ctx.inputs.metadata.get('options', {})
         if self.ctx.get('smaller'):
             self.report_handled(calculation, 'Smaller batches did not cure this')
             return ProcessHandlerReport(True, self.exit_codes.ERROR_UNCURABLE)
         self.ctx.smaller = True
-        self.ctx.inputs.parameters = halve_batches(parameters)
-        if 'max_memory_kb' in options:
-            self.ctx.inputs.metadata.options = {**options, 'max_memory_kb': 2 * options['max_memory_kb']}
+        self.ctx.inputs.parameters = halve_batches(self.ctx.inputs.parameters)
+        self.ctx.inputs.metadata.options = with_memory(self.ctx.inputs.metadata.get('options', {}), 2)
         self.ctx.inputs.pop('parent_folder', None)
         self.report_handled(calculation, f'Training again with batches of {self.ctx.inputs.parameters["batch_size"]}')
         return ProcessHandlerReport(True)

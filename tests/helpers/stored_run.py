@@ -114,9 +114,10 @@ class StoredRun:
 
     def evaluate(self, name: str, where: str, force_mae: float) -> None:
         """Measure a committee whose errors are given, eV/Å."""
-        job = self.process(
-            orm.CalcJobNode, 'EvaluateCalculation', self.node, name, {**self.predictor(), **self.shards()}
-        )
+        inputs = {**self.predictor(), **self.shards()}
+        given = {f'evaluate__{key}': node for key, node in inputs.items()}
+        chain = self.process(orm.WorkChainNode, 'EvaluateBaseWorkChain', self.node, name, given)
+        job = self.process(orm.CalcJobNode, 'EvaluateCalculation', chain, 'iteration_01', inputs)
         n_train = sum(shard.splits['train'] for shard in self.datasets.values())
         measured = {'energy_mae': force_mae / 40, 'force_mae': force_mae, 'force_rmse': 1.4 * force_mae}
         members = [{'force_mae': force_mae * factor, 'energy_mae': 0.001} for factor in (1.1, 1.2)]
@@ -124,19 +125,18 @@ class StoredRun:
             'train': {**measured, 'n_frames': n_train},
             'test': {**measured, 'n_frames': self.n_test, 'members': members, 'by_temperature': []},
         }
-        self.made[f'{name}_errors'] = self.give(
-            self.create(orm.Dict(errors), job, 'errors'), self.node, f'{where}__errors'
-        )
+        made = self.give(self.create(orm.Dict(errors), job, 'errors'), chain, 'errors')
+        self.made[f'{name}_errors'] = self.give(made, self.node, f'{where}__errors')
         n = self.n_parity or self.n_test
         deviations = self.deviation(n, force_mae, n_atoms=np.full(n, 3.0), temperature_K=np.full(n, 300.0))
-        self.create(deviations, job, 'deviations__test')
+        self.give(self.create(deviations, job, 'deviations__test'), chain, 'deviations__test')
         parity = orm.ArrayData()
         for kind, size in (('energy', n), ('forces', 9 * n)):
             reference = self.rng.normal(size=size)
             parity.set_array(f'{kind}_reference', reference)
             parity.set_array(f'{kind}_predicted', reference + self.rng.laplace(scale=force_mae, size=size))
-        self.create(parity, job, 'parity__test')
-        self.made[name] = job
+        self.give(self.create(parity, job, 'parity__test'), chain, 'parity__test')
+        self.made[name] = chain
 
     def iterate(self, until: str = 'record') -> None:
         """Do an iteration, or a part of it.

@@ -144,13 +144,13 @@ def committee(tmp_path):
     return {f'member_{i:02d}': ModelData.from_path(path, elements=['H', 'O']).store() for i, path in enumerate(paths)}
 
 
-def explore(code, water, committee, **settings):
+def explore(code, water, committee, options=OPTIONS, **settings):
     return run(
         WorkflowFactory('mlip_al.explore'),
         structures=water,
         committee=committee,
         settings=orm.Dict({'temperature': 100, 'check_interval': 5, **settings}),
-        ase={'code': code, 'metadata': {'options': OPTIONS}},
+        ase={'code': code, 'metadata': {'options': options}},
         seed=5,
     )
 
@@ -185,6 +185,25 @@ def test_what_was_explored_is_kept_and_the_walkers_go_on(slurm, slurm_python, wa
         positions = job.outputs.trajectories.walker_00.get_positions()
         parent = job.inputs.parent_folder.creator.outputs.trajectories.walker_00.get_positions()
         assert np.array_equal(positions[: len(parent)], parent)
+
+
+def test_too_little_memory_for_the_models_is_doubled(slurm, slurm_python, water, committee, dataset, tell):
+    """A Python with torch and MACE takes about 500 MB."""
+    options = {**OPTIONS, 'max_memory_kb': 350 * 1024}
+    explored, exploration = explore(slurm_python, water, committee, options, walkers=1, steps=20)
+    inputs = {'code': slurm_python, 'committee': committee, 'datasets': {'shard': dataset}}
+    evaluated, evaluation = run(
+        WorkflowFactory('mlip_al.evaluate.base'), evaluate={**inputs, 'metadata': {'options': options}}
+    )
+    frames = sum(deviation.n_frames for deviation in explored['deviations'].values())
+    measured = sum(deviation.n_frames for deviation in evaluated['deviations'].values())
+    tell('too little memory for an exploration', exploration, f'{frames} frames', 4 - frames, 0)
+    tell('too little memory for an evaluation', evaluation, f'{measured} frames', 12 - measured, 0)
+    for node, label in ((exploration, 'ExploreCalculation'), (evaluation, 'EvaluateCalculation')):
+        first, second = jobs_of(node, label)
+        assert (first.exit_status, second.exit_status, node.exit_status) == (110, 0, 0)
+        assert [job.get_option('max_memory_kb') for job in (first, second)] == [350 * 1024, 700 * 1024]
+    assert (frames, measured) == (4, 12)
 
 
 def test_broken_model_file_is_an_exit_code(slurm, slurm_python, water, committee, dataset, tell):

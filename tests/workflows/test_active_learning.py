@@ -11,7 +11,7 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from ase.build import bulk, molecule
 
-from aiida_mlip_al.workflows.active_learning import MAX_EVALUATIONS, ActiveLearningWorkChain
+from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
 from aiida_mlip_al.workflows.explore import exploration_settings
 
 
@@ -46,30 +46,6 @@ def process(builder: Callable[..., Any]) -> Callable[..., Any]:
         return made
 
     return make
-
-
-def test_an_interrupted_evaluation_is_sent_again_a_few_times(
-    process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, sent = process({}), []
-
-    def submit(_: Any, **inputs: Any) -> orm.CalcJobNode:
-        sent.append(inputs['metadata']['call_link_label'])
-        node = orm.CalcJobNode()
-        node.set_exit_status(120)
-        return node
-
-    monkeypatch.setattr(run, 'submit', submit)
-    monkeypatch.setattr(run, 'to_context', run.ctx.update)
-    run.submit_evaluate('iteration_01_evaluate')
-    while run.should_evaluate_again():
-        run.evaluate_again()
-    assert sent == ['iteration_01_evaluate', 'iteration_01_1_evaluate', 'iteration_01_2_evaluate']
-    assert len(sent) == MAX_EVALUATIONS
-    run.submit_evaluate('final_evaluate')
-    for status, again in ((0, False), (310, False), (400, True), (140, True)):
-        run.ctx.final_evaluate.set_exit_status(status)
-        assert run.should_evaluate_again() is again
 
 
 def test_each_system_has_starts_for_its_walkers(process: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ STAGE_OF = {
     'explore.lammps': 'explore',
     'explore.convert': 'evaluate',
     'explore.deviate': 'evaluate',
-    'evaluate': 'evaluate',
+    'evaluate.evaluate': 'evaluate',
 }
 
 

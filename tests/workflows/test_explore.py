@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 from helpers.time_limit import terminated_when
 
@@ -102,6 +105,45 @@ def test_an_exploration_that_a_time_limit_cut_short_goes_on(python_code, water, 
             results['deviations'][f'job_00_{name}'].get_array('step'), np.arange(10, 4001, 10)
         )
     assert sorted(results['reports']) == ['job_00', 'job_00_part_01'], 'what each part cost'
+
+
+def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_localhost):
+    options = {'max_memory_kb': 1000, 'resources': {'num_machines': 1}}
+    process = instantiate_process(
+        get_manager().get_runner(),
+        WorkflowFactory('mlip_al.explore'),
+        structures=water,
+        committee={'member_00': ModelData.from_bytes(b'a model', elements=['H', 'O'])},
+        settings=orm.Dict({'temperature': 300, 'steps': 100}),
+        ase={'code': python_code, 'metadata': {'options': options}},
+        seed=5,
+    )
+    sent = []
+
+    def submit(_, **inputs):
+        """Of a job that runs out of memory, but for the first one after ten frames."""
+        node = orm.CalcJobNode(computer=aiida_localhost).store()
+        outputs = {'remote_folder': orm.RemoteData(remote_path=f'/{len(sent)}', computer=aiida_localhost)}
+        if sent:
+            outputs['report'] = orm.Dict({'n_frames': 10})
+        for name, output in outputs.items():
+            output.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=name)
+            output.store()
+        node.set_exit_status(110)
+        node.set_process_state('finished')
+        sent.append((inputs['metadata'], inputs.get('parent_folder')))
+        return node
+
+    process.submit, process.wait_for_any = submit, lambda running: None
+    process.plan()
+    process.ended = lambda running: [orm.load_node(pk) for pk in list(running)]
+    while process.should_run_jobs():
+        process.run_jobs()
+        process.inspect_jobs()
+    assert [metadata.options['max_memory_kb'] for metadata, _ in sent] == [1000, 2000]
+    assert [metadata.call_link_label for metadata, _ in sent] == ['job_00', 'job_00_part_01']
+    assert [folder for _, folder in sent] == [None, None], 'there was nothing to go on from'
+    assert process.ctx.n_frames == 10
 
 
 @pytest.mark.slow
