@@ -73,10 +73,10 @@ def submit(process: Any, inputs: dict[str, Any], cache: bool = False) -> Any:
 
     from aiida_mlip_al.workflows.builder import make_builder
 
-    from .profile import daemon_is_running
+    from .daemon import daemon_trouble
 
-    if not daemon_is_running():
-        raise click.ClickException('The daemon is not running: start it with `aiida-mlip-al setup daemon`.')
+    if trouble := daemon_trouble():
+        raise click.ClickException(f'{trouble}: start it with `aiida-mlip-al setup daemon`.')
     if cache:
         enable_cache()
     return submit_process(make_builder(process, inputs))

@@ -31,9 +31,10 @@ def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: boo
     from aiida.manage.configuration import load_profile
     from rich.console import Console
 
+    from .daemon import ensure_daemon
     from .follow import follow
     from .launch import submit_run
-    from .profile import ensure_computer, ensure_daemon, ensure_profile, ensure_python_code
+    from .profile import ensure_computer, ensure_profile, ensure_python_code
     from .status import print_summary, write_report
 
     console = Console(highlight=False)

@@ -24,7 +24,8 @@ def setup_profile(ctx: click.Context) -> None:
     """Create a profile that needs no service (SQLite, ZeroMQ), with this machine and this Python, and start its daemon."""
     from aiida.manage.configuration import load_profile
 
-    from .profile import ensure_computer, ensure_daemon, ensure_profile, ensure_python_code
+    from .daemon import ensure_daemon
+    from .profile import ensure_computer, ensure_profile, ensure_python_code
 
     name = chosen_profile(ctx) or PROFILE
     created = ensure_profile(name)
@@ -39,7 +40,7 @@ def setup_profile(ctx: click.Context) -> None:
 @with_profile
 def setup_daemon(workers: int) -> None:
     """Start the daemon, also after a crash or a reboot: every run goes on where it was."""
-    from .profile import ensure_daemon
+    from .daemon import ensure_daemon
 
     click.echo('the daemon was started' if told(ensure_daemon)(workers) else 'the daemon is running')
 

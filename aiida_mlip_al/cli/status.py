@@ -46,14 +46,14 @@ def print_obstacles(now: Progress, console: Any) -> None:
     """
     from aiida import orm
 
-    from .profile import daemon_is_running
+    from .daemon import daemon_trouble
 
     if now.ended:
         return
     for pk in now.paused:
         console.print(f'{pk}: {orm.load_node(pk).process_status}', style='red', markup=False, soft_wrap=True)
-    if not daemon_is_running():
-        console.print('The daemon is not running, so nothing goes on: `aiida-mlip-al setup daemon`.', style='red')
+    if trouble := daemon_trouble():
+        console.print(f'{trouble}, so nothing goes on: `aiida-mlip-al setup daemon`.', style='red')
 
 
 @click.command()

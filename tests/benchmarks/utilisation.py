@@ -154,7 +154,8 @@ def measure(settings: list[Setting], seconds: np.ndarray, folder: Path) -> list[
     """Measure each setting with a profile of its own."""
     from aiida import load_profile, orm
 
-    from aiida_mlip_al.cli.profile import ensure_daemon, ensure_profile, ensure_python_code
+    from aiida_mlip_al.cli.daemon import ensure_daemon
+    from aiida_mlip_al.cli.profile import ensure_profile, ensure_python_code
 
     ensure_profile('utilisation')
     load_profile('utilisation')

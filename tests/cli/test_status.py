@@ -35,9 +35,9 @@ def stuck(aiida_profile_clean: Any) -> Progress:
     )
 
 
-@pytest.mark.parametrize('running', [True, False])
-def test_what_holds_a_run_up_is_said(stuck: Progress, running: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('aiida_mlip_al.cli.profile.daemon_is_running', lambda: running)
+@pytest.mark.parametrize('trouble', [None, 'The daemon has lost its broker'])
+def test_what_holds_a_run_up_is_said(stuck: Progress, trouble: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('aiida_mlip_al.cli.daemon.daemon_trouble', lambda: trouble)
     console = Console(record=True, width=60)
     console.print(render(stuck))
     print_obstacles(stuck, console)
@@ -45,11 +45,12 @@ def test_what_holds_a_run_up_is_said(stuck: Progress, running: bool, monkeypatch
     (pk,) = stuck.paused
     assert f'`verdi process play {pk}`' in text
     assert f'{pk}: Pausing after failed transport task: update_calculation failed 5 times' in text
-    assert ('`aiida-mlip-al setup daemon`' in text) is not running
+    said = 'The daemon has lost its broker, so nothing goes on: `aiida-mlip-al setup daemon`.'
+    assert (said in text) is (trouble is not None)
 
 
 def test_ended_run_is_held_up_by_nothing(stuck: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('aiida_mlip_al.cli.profile.daemon_is_running', lambda: False)
+    monkeypatch.setattr('aiida_mlip_al.cli.daemon.daemon_trouble', lambda: 'The daemon is not running')
     stuck.ended = True
     console = Console(record=True)
     print_obstacles(stuck, console)
