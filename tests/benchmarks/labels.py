@@ -1,6 +1,7 @@
 """Force error on independent frames against number of labels, for seven ways to choose the labels.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--folder FOLDER] [--plot FILE] [--json FILE]
+    OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--rules RULE …] [--folder FOLDER]
+        [--plot FILE] [--json FILE]
 
 A pool of labelled MD frames stands for what explorations find, so that no rule pays for labels. All rules begin with the same
 few seeds (the package's own rattle), take the same number of frames a round, hold out the same part for validation, and train
@@ -76,6 +77,7 @@ class Size:
     :param max_ell: of the models.
     :param first_steps: gradient steps of the first training.
     :param steps: gradient steps of each training after it.
+    :param rules: that are compared; random and ours are always among them.
     """
 
     systems: tuple[System, ...]
@@ -86,6 +88,7 @@ class Size:
     max_ell: int
     first_steps: int
     steps: int
+    rules: tuple[Rule, ...] = RULES
 
     @property
     def last(self) -> int:
@@ -333,7 +336,7 @@ def everything(size: Size, folder: Path, workers: int, console: Console) -> list
     first: list[Task] = [(replay.train, (replay.first, m, None)) for replay in replays for m in range(MEMBERS)]
     in_parallel(workers, 'first models', first, console)
     in_parallel(workers, 'first looks', [(look, (replay,)) for replay in replays], console)
-    longest = sorted(RULES, key=lambda rule: -rule.members)
+    longest = sorted(size.rules, key=lambda rule: -rule.members)
     chains = [(replay, rule) for rule in longest for replay in replays]
     found = in_parallel(workers, 'replays', [(replayed, chain) for chain in chains], console)
     return [
@@ -345,11 +348,11 @@ def everything(size: Size, folder: Path, workers: int, console: Console) -> list
 def curves_of(rows: Sequence[dict[str, Any]], system: str, test: str, number: str) -> dict[str, Curve]:
     """Return the curve of each rule on one test set."""
     curves = {}
-    for rule in RULES:
-        own = [row['rounds'] for row in rows if row['system'] == system and row['rule'] == rule.key]
+    for key in dict.fromkeys(row['rule'] for row in rows):
+        own = [row['rounds'] for row in rows if row['system'] == system and row['rule'] == key]
         labels = [[entry['labels'] for entry in rounds] for rounds in own]
         errors = [[entry['errors'][test][number] for entry in rounds] for rounds in own]
-        curves[rule.key] = Curve(labels, errors)
+        curves[key] = Curve(labels, errors)
     return curves
 
 
@@ -365,7 +368,7 @@ def report(size: Size, rows: Sequence[dict[str, Any]], plot: Path | None, consol
             counts = np.cumsum([size.first, *size.batches])
             heads = [f'{count} labels' for count in counts]
             table = Table('rule', *heads, 'RMSE', 'p95', 'labels needed', 'CPU-s', title=title, box=box.MARKDOWN)
-            for rule in RULES:
+            for rule in size.rules:
                 labels, mean, deviation = curves[rule.key].mean()
                 cells = [
                     f'{m:.0f} ± {d:.0f}' + ('' if round(n) == count else f' ({n:.0f})')
@@ -376,14 +379,13 @@ def report(size: Size, rows: Sequence[dict[str, Any]], plot: Path | None, consol
                 ends = [f'{curve[rule.key].mean()[1][-1]:.0f}' for curve in (rmse, p95)]
                 table.add_row(rule.name, *cells, *ends, needed_text(needed[rule.key], size.last), f'{np.mean(own):.0f}')
             console.print(table)
-            others = [rule for rule in RULES if rule is not OURS]
+            others = [rule for rule in size.rules if rule is not OURS]
             worse = [rule.name for rule in others if not no_more_than(needed['ours'], needed[rule.key], size.last)]
             fewer = bool(needed['ours'].mean() < needed['random'].mean())
             met = met and fewer and not worse
             console.print(f'ours needs fewer labels than random: {"yes" if fewer else "no"}')
             console.print(f'ours needs more, beyond the spread, than: {", ".join(worse) or "no other rule"}')
-            names = {rule.key: rule.name for rule in RULES}
-            pictures[title] = {names[key]: curve for key, curve in curves.items()}
+            pictures[title] = {rule.name: curves[rule.key] for rule in size.rules}
     verdict = 'met' if met else 'missed'
     console.print(f'bar (no more labels than any other rule within the spread, fewer than random): {verdict}')
     if plot is not None:
@@ -395,6 +397,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n\n')[0])
     parser.add_argument('--quick', action='store_true', help='one seed of ethanol, short: the numbers mean nothing')
     parser.add_argument('--system', choices=[system.name for system in FULL.systems], help='one of the two alone')
+    parser.add_argument('--rules', nargs='+', choices=[rule.key for rule in RULES], help='these, random and ours alone')
     parser.add_argument('--folder', type=Path, help='where the work is kept')
     parser.add_argument('--workers', type=int, default=2, help='processes side by side, of one thread each')
     parser.add_argument('--plot', type=Path, help='picture to draw')
@@ -403,6 +406,9 @@ def main() -> None:
     size = QUICK if options.quick else FULL
     if options.system is not None and not options.quick:
         size = replace(size, systems=tuple(system for system in size.systems if system.name == options.system))
+    if options.rules is not None:
+        wanted = {'random', 'ours', *options.rules}
+        size = replace(size, rules=tuple(rule for rule in RULES if rule.key in wanted))
     folder = (options.folder or Path(tempfile.mkdtemp())) / ('quick' if options.quick else 'full')
     console = Console(width=180)
     began = time.monotonic()
