@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The whole test suite: linters, types, tests. Arguments go on to pytest; with any, linters and types are left out.
-#   --services   also install what the tests with a service need (root and apt), and run them; what cannot be installed or
-#                started is skipped, and pytest says why
+# Linters, types, and the tests of less than ten seconds. Arguments go on to pytest; with any, linters and types are left out.
+#   --all        also the slow tests: real trainings and explorations, whole runs through a daemon
+#   --services   all, and install what the tests with a service need (root and apt), and run them; what cannot be installed
+#                or started is skipped, and pytest says why
 #   --slurm      install SLURM (root and apt) and run the tests on it, and no others: they end with a table of faults
 export EXTRAS=tests
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/environment.sh"
@@ -27,13 +28,21 @@ install_packages() {
     done
 }
 
-markers=(-m 'not services and not slurm and not whole_run')
+beyond_this_machine='services or slurm or whole_run'
+markers=(-m "not ($beyond_this_machine)")
+[ $# -gt 0 ] || markers=(-m "not ($beyond_this_machine or slow)")
+whole_runs=
 # Two files at a time.
 parallel=(-n 2 --dist loadfile)
 case "${1:-}" in
+    --all)
+        shift
+        whole_runs=yes
+        ;;
     --services)
         shift
         markers=(-m 'not whole_run')
+        whole_runs=yes
         install_packages chromium "${SLURM[@]}" "${SERVICES[@]}"
         ;;
     --slurm)
@@ -54,6 +63,7 @@ fi
 say 'pytest'
 [ $# -eq 0 ] || exec python -m pytest ${markers[@]+"${markers[@]}"} "$@"
 python -m pytest ${markers[@]+"${markers[@]}"} "${parallel[@]}"
+[ -n "$whole_runs" ] || exit 0
 
 # A whole run by AiiDA's engine without a daemon: once in some runs it loses sight of a job under load, and waits for ever.
 say 'a whole run in one process'

@@ -146,6 +146,43 @@ def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_
     assert process.ctx.n_frames == 10
 
 
+def test_a_walker_in_lammps_gets_more_memory_too(python_code, water, monkeypatch):
+    runner, options = get_manager().get_runner(), {'max_memory_kb': 1000, 'resources': {'num_machines': 1}}
+    committee = {f'member_0{n}': ModelData.from_bytes(f'model {n}'.encode(), elements=['H', 'O']) for n in (0, 1)}
+    exploration = instantiate_process(
+        runner,
+        WorkflowFactory('mlip_al.explore'),
+        structures=water,
+        committee={name: model.store() for name, model in committee.items()},
+        settings=orm.Dict({'temperature': 300, 'steps': 100}),
+        lammps={'code': python_code, 'metadata': {'options': options}},
+        seed=5,
+    )
+    begun = []
+    monkeypatch.setattr(
+        exploration, 'submit', lambda process, **inputs: begun.append((process, inputs)) or exploration.node
+    )
+    monkeypatch.setattr(exploration, 'wait_for_any', lambda running: None)
+    exploration.plan()
+    exploration.run_jobs()
+    ((process, inputs),) = begun
+    walker, sent = instantiate_process(runner, process, **inputs), []
+
+    def submit(_, **inputs):
+        sent.append(inputs['metadata'].options['max_memory_kb'])
+        node = orm.CalcJobNode()
+        node.set_exit_status(110)
+        return node
+
+    monkeypatch.setattr(walker, 'submit', submit)
+    monkeypatch.setattr(walker, 'to_context', walker.ctx.update)
+    walker.setup()
+    while walker.should_run():
+        walker.run_part()
+        walker.inspect_part()
+    assert sent == [1000, 2000]
+
+
 @pytest.mark.slow
 def test_walker_beyond_the_upper_level_stops_and_keeps_its_frames(python_code, water, committee):
     settings = {'temperature': 300, 'walkers': 1, 'steps': 50, 'check_interval': 5, 'upper': 1e-6}
