@@ -103,6 +103,7 @@ def test_what_is_no_run_is_refused(run, stored):
         load_run('999999')
 
 
+@pytest.mark.slow
 def test_loading_a_run_needs_no_torch():
     program = "import sys, aiida_mlip_al.run; print([name for name in ('torch', 'mace') if name in sys.modules])"
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)

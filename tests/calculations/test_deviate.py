@@ -113,6 +113,7 @@ def test_what_is_refused(generate_calc_job: Make, inputs: dict[str, Any], make_m
         generate_calc_job('mlip_al.deviate', inputs)
 
 
+@pytest.mark.slow
 def test_models_on_frames(
     generate_calc_job: Make,
     parse_retrieved: Make,

@@ -19,6 +19,7 @@ timestep 0.002
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_energy_is_conserved_across_neighbour_lists(
     lmp_mace: Callable[..., Finished], models: list[Path], tmp_path: Path

@@ -40,6 +40,7 @@ def structures() -> list[Atoms]:
     return [ethanol, diamond, primitive, slab, far, dissociated]
 
 
+@pytest.mark.slow
 def test_batch_equals_mace_calculator(committee, committee_files, structures) -> None:
     from mace.calculators import MACECalculator
 
@@ -58,6 +59,7 @@ def test_batch_equals_mace_calculator(committee, committee_files, structures) ->
     assert np.abs(prediction.forces).max() > 0.01
 
 
+@pytest.mark.slow
 def test_descriptors_equal_mace_calculator(committee, committee_files, structures) -> None:
     from mace.calculators import MACECalculator
 

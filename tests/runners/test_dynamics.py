@@ -134,6 +134,7 @@ def test_a_free_cell_changes_its_angles(crystal: Atoms) -> None:
     assert np.abs(crystal.cell.angles() - 90).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_npt_temperature_and_volume() -> None:
     atoms = bulk('Cu', cubic=True)  # four atoms: the centre of mass is a quarter of the degrees of freedom
     atoms.calc = Crystal(bulk=0.3)

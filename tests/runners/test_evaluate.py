@@ -26,6 +26,7 @@ def names(files: list[Path]) -> list[str]:
     return [str(file) for file in files]
 
 
+@pytest.mark.slow
 def test_equals_mace_calculator(job, committee_files, frames) -> None:
     from mace.calculators import MACECalculator
 

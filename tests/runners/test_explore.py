@@ -92,6 +92,7 @@ def test_walkers_together_equal_a_walker_alone(make_job, committee_files, ethano
             assert one.get_momenta() == pytest.approx(other.get_momenta(), abs=1e-7)
 
 
+@pytest.mark.slow
 def test_walkers_divided_among_processes_are_those_of_one(make_job, committee_files, ethanol: Atoms) -> None:
     walkers = [{**WALKER, 'seed': seed} for seed in (1, 2, 3)]
     jobs = {processes: make_job(f'in_{processes}') for processes in (1, 2)}
@@ -108,6 +109,7 @@ def test_walkers_divided_among_processes_are_those_of_one(make_job, committee_fi
     assert shares == [[0, 2], [1]]
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why(job, committee_files, ethanol: Atoms) -> None:
     walkers = [WALKER, {**WALKER, 'temperature_K': -1}]
     status = job.run('explore', base(committee_files[:1], walkers=walkers, processes=2), [ethanol])
@@ -115,6 +117,7 @@ def test_a_process_that_fails_says_why(job, committee_files, ethanol: Atoms) -> 
     assert status['error'] == 'temperature_K of a walker must be positive, not -1.'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_killed_run_is_continued_by_another_job(make_job, committee_files, ethanol: Atoms, processes: int) -> None:
     walkers = [WALKER, {**WALKER, 'seed': 2}]

@@ -56,6 +56,7 @@ def test_mace_does_not_see_a_masked_stress() -> None:
     assert [weights['forces'] for weights in seen] == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_foundation_gets_the_reference_energies_of_the_labels(tmp_path: Path) -> None:
     import torch
     from helpers.tiny_mace import write_committee

@@ -89,6 +89,7 @@ def test_directions_are_unbiased(committee_files, labelled) -> None:
         assert errors @ errors == pytest.approx(square)
 
 
+@pytest.mark.slow
 def test_one_model_explores_and_is_evaluated_as_a_committee(job, committee_files, labelled, ethanol) -> None:
     assert learn(job, committee_files, labelled, samples=4)['finished']
     one = {'models': [str(committee_files[0])], 'uncertainty': 'uncertainty.npz', 'dtype': 'float64'}
@@ -117,6 +118,7 @@ def test_one_model_explores_and_is_evaluated_as_a_committee(job, committee_files
         assert line['energy'] == pytest.approx(arrays['energies'][0, index], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_same_seed_same_directions(make_job, committee_files, labelled) -> None:
     found = []
     for name, seed in (('a', 1), ('b', 1), ('c', 2)):

@@ -88,6 +88,7 @@ def test_structures_whose_jobs_are_always_killed_are_given_up(python_code, fake_
     assert [len(job.inputs.structures) for job in jobs_of(node)] == [3, 3, 2], 'without the first, once more'
 
 
+@pytest.mark.slow
 def test_structure_that_always_kills_its_job_costs_the_others_nothing(python_code, fake_calculator, copper):
     structures = copper(4)
     inputs = fake_calculator('KillsItsJobAt', x=x_of(structures['frame_001']))
@@ -126,6 +127,7 @@ def test_calculator_that_cannot_be_imported_is_not_tried_again(python_code, copp
     assert 'no.such.package' in jobs[0].exit_message
 
 
+@pytest.mark.slow
 def test_a_place_that_becomes_free_is_taken_at_once(python_code, fake_calculator, copper, tmp_path):
     """Two jobs in flight: one ends only when all others have passed it one after another."""
     structures = copper(4)
@@ -139,6 +141,7 @@ def test_a_place_that_becomes_free_is_taken_at_once(python_code, fake_calculator
         assert later.ctime > earlier.outputs.report.ctime, 'and never more than two were in flight'
 
 
+@pytest.mark.slow
 def test_labels_that_are_late_are_left_to_another_one(python_code, fake_calculator, copper, tmp_path):
     structures = copper(4)
     inputs = fake_calculator('HoldsOne', folder=str(tmp_path), number=1, pattern=f'{tmp_path}/go_on', count=1)

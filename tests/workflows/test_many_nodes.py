@@ -79,6 +79,7 @@ def test_hostile_name_is_refused() -> None:
         run_get_node(PassManyOn, given={'a': orm.Int(1), 'b; touch marker': orm.Int(2)})
 
 
+@pytest.mark.slow
 def test_job_creates_each_label_once(python_code: Any, emt: Any, copper: Any) -> None:
     structures = copper(CHUNK + 2)
     results, node = run_get_node(

@@ -124,6 +124,7 @@ def test_bad_chains_are_refused(copper, chain, sentence):
         run(structures=copper(1), chains={'bad': orm.List(chain)}, seed=1)
 
 
+@pytest.mark.slow
 def test_kept_frames_and_labels(python_code, emt, copper):
     """Relax, keep, strain and rattle, label all: one call from structures to a dataset."""
     chain = [
