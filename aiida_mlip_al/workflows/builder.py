@@ -119,11 +119,14 @@ def load_program(command: str, folder: Path) -> orm.AbstractCode:
 
 
 def load_model(reference: str, folder: Path) -> ModelData:
-    """Return a model from a file or a node."""
+    """Return a model from a node or a file; a file that was imported before is the node that it became then."""
     path = folder / reference
-    if path.exists():
-        return ModelData.from_path(path, is_foundation=True)
-    return load_typed(reference, ModelData, 'model', f'file {path}')
+    if not path.exists():
+        return load_typed(reference, ModelData, 'model', f'file {path}')
+    model = ModelData.from_path(path, is_foundation=True)
+    same = {f'attributes.{key}': model.base.attributes.get(key) for key in ('sha256', 'is_foundation')}
+    query = orm.QueryBuilder().append(ModelData, filters=same).order_by({ModelData: {'ctime': 'desc'}})
+    return query.first(flat=True) or model
 
 
 def load_files(items: Sequence[str], folder: Path) -> dict[str, orm.SinglefileData]:
