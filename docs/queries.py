@@ -1,8 +1,9 @@
-"""Three questions to the provenance graph. Run with: verdi -p mlip-al run docs/queries.py [FORCE] [FRAME_PK]."""
+"""Ten questions to the provenance graph. Run with: verdi -p mlip-al run docs/queries.py [FORCE] [FRAME_PK]."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 from aiida import orm
@@ -10,6 +11,7 @@ from aiida.plugins import CalculationFactory, DataFactory
 
 FrameData = DataFactory('mlip_al.frame')
 LabelData = DataFactory('mlip_al.label')
+DatasetData = DataFactory('mlip_al.dataset')
 ModelData = DataFactory('mlip_al.model')
 SelectionData = DataFactory('mlip_al.selection')
 DeviationData = DataFactory('mlip_al.deviation')
@@ -53,6 +55,64 @@ def committee_that_chose(frame: orm.Node) -> list[orm.Node]:
     return query.distinct().all(flat=True)
 
 
+def labels_by_theory() -> Counter[str]:
+    """How many labels there are of each level of theory."""
+    return Counter(orm.QueryBuilder().append(LabelData, project='attributes.theory').all(flat=True))
+
+
+def frames_by_origin() -> Counter[str]:
+    """How many frames each seeder made, and how many the loop chose (`explore`)."""
+    return Counter(orm.QueryBuilder().append(FrameData, project='attributes.origin.kind').all(flat=True))
+
+
+def rejected_structures() -> list[tuple[int, str, str]]:
+    """The job that rejected a structure, the structure's name in it, and the reason."""
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, tag='job', project='id')
+    reports = {'attributes': {'has_key': 'rejected'}}
+    query.append(orm.Dict, with_incoming='job', filters=reports, project='attributes.rejected')
+    return [(job, item['structure'], item['reason']) for job, items in query.iterall() for item in items]
+
+
+def core_seconds_by_job() -> Counter[str]:
+    """What all jobs of a kind have cost, core-seconds."""
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, tag='job', project='attributes.process_label')
+    reports = {'attributes': {'has_key': 'core_s'}}
+    query.append(orm.Dict, with_incoming='job', filters=reports, project='attributes.core_s')
+    costs: Counter[str] = Counter()
+    for name, core_s in query.iterall():
+        costs[name] += core_s
+    return costs
+
+
+def failed_jobs() -> list[tuple[int, str, int, str]]:
+    """PK, name, exit status and message of every job that failed, also of one that was done again."""
+    query = orm.QueryBuilder()
+    columns = ['id', *(f'attributes.{key}' for key in ('process_label', 'exit_status', 'exit_message'))]
+    query.append(orm.CalcJobNode, filters={'attributes.exit_status': {'>': 0}}, project=columns)
+    return [tuple(row) for row in query.all()]
+
+
+def best_models(count: int = 10) -> list[tuple[orm.Node, float]]:
+    """The models with the lowest force MAE (eV/Å) on their own validation frames, with it."""
+    query = orm.QueryBuilder()
+    measured = {'attributes.errors': {'has_key': 'force_mae'}}
+    query.append(ModelData, filters=measured, project=['*', 'attributes.errors.force_mae'])
+    query.order_by({ModelData: {'attributes.errors.force_mae': {'order': 'asc', 'cast': 'f'}}})
+    query.limit(count)
+    return [(model, error) for model, error in query.all()]
+
+
+def datasets_behind(model: orm.Node) -> list[orm.Node]:
+    """The shards that a model was trained on."""
+    query = orm.QueryBuilder()
+    query.append(ModelData, filters={'id': model.pk}, tag='model')
+    query.append(orm.CalcJobNode, with_outgoing='model', tag='training')
+    query.append(DatasetData, with_outgoing='training')
+    return query.distinct().all(flat=True)
+
+
 def main(force: float = 5.0, pk: int | None = None) -> None:
     """Print the answers."""
     labels = labels_above(force)
@@ -72,5 +132,20 @@ def main(force: float = 5.0, pk: int | None = None) -> None:
     print(f'structure {frame.pk} was chosen by the committee {sorted(model.pk for model in models)}')
 
 
+def print_counts() -> None:
+    """Print the answers that need no argument."""
+    print('labels:', dict(labels_by_theory()))
+    print('frames:', dict(frames_by_origin()))
+    print('core-seconds:', {name: round(cost) for name, cost in core_seconds_by_job().most_common()})
+    for job, structure, reason in rejected_structures():
+        print(f'job {job} rejected {structure}: {reason}')
+    for pk, name, status, message in failed_jobs():
+        print(f'{name} <{pk}> failed with {status}: {message}')
+    for model, error in best_models(3):
+        shards = sorted(dataset.pk for dataset in datasets_behind(model))
+        print(f'model {model.pk}: {1000 * error:.0f} meV/Å, trained on datasets {shards}')
+
+
 if __name__ == '__main__':
+    print_counts()
     main(*(kind(value) for kind, value in zip((float, int), sys.argv[1:], strict=False)))
