@@ -132,7 +132,7 @@ def main(force: float = 5.0, pk: int | None = None) -> None:
     print(f'structure {frame.pk} was chosen by the committee {sorted(model.pk for model in models)}')
 
 
-def print_counts() -> None:
+def print_overview() -> None:
     """Print the answers that need no argument."""
     print('labels:', dict(labels_by_theory()))
     print('frames:', dict(frames_by_origin()))
@@ -147,5 +147,5 @@ def print_counts() -> None:
 
 
 if __name__ == '__main__':
-    print_counts()
+    print_overview()
     main(*(kind(value) for kind, value in zip((float, int), sys.argv[1:], strict=False)))

@@ -28,9 +28,9 @@ install_packages() {
     done
 }
 
-beyond_this_machine='services or slurm or whole_run'
-markers=(-m "not ($beyond_this_machine)")
-[ $# -gt 0 ] || markers=(-m "not ($beyond_this_machine or slow)")
+elsewhere='services or slurm or whole_run'
+markers=(-m "not ($elsewhere)")
+[ $# -gt 0 ] || markers=(-m "not ($elsewhere or slow)")
 whole_runs=
 # Two files at a time.
 parallel=(-n 2 --dist loadfile)

@@ -108,7 +108,7 @@ def draw(file: Path, sets: Mapping[str, Mapping[str, Curve]]) -> None:
     figure, axes = pyplot.subplots(rows, columns, figsize=(5.2 * columns, 4.0 * rows), squeeze=False)
     colours = ['#7f7f7f', '#17869e', '#e39802', '#8a52a6', '#e377c2', '#4f9d4f', '#c62828']
     for axis, (title, curves) in zip(axes.flat, sets.items(), strict=False):
-        for colour, (rule, curve) in zip(colours, curves.items(), strict=False):
+        for colour, (rule, curve) in zip(colours[: len(curves)], curves.items(), strict=True):
             labels, mean, deviation = curve.mean()
             axis.plot(labels, mean, 'o-', color=colour, label=rule, markersize=4, linewidth=1.6)
             axis.fill_between(labels, mean - deviation, mean + deviation, color=colour, alpha=0.12, linewidth=0)

@@ -66,7 +66,7 @@ def test_the_best_model_comes_first_and_leads_to_its_data(run: StoredRun) -> Non
 
 
 def test_all_of_them_are_printed(run: StoredRun, capsys: pytest.CaptureFixture[str]) -> None:
-    QUERIES['print_counts']()
+    QUERIES['print_overview']()
     QUERIES['main']()
     said = capsys.readouterr().out
     for words in ("'GFN2-xTB'", "'explore'", 'core-seconds', 'rejected frame_999: unconverged', 'trained on datasets'):

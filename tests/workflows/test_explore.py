@@ -107,7 +107,9 @@ def test_an_exploration_that_a_time_limit_cut_short_goes_on(python_code, water, 
     assert sorted(results['reports']) == ['job_00', 'job_00_part_01'], 'what each part cost'
 
 
-def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_localhost):
+@pytest.mark.parametrize('frames', [(0, 10), (4, 10)])
+def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_localhost, frames):
+    """From the frames that there are before the memory is too little."""
     options = {'max_memory_kb': 1000, 'resources': {'num_machines': 1}}
     process = instantiate_process(
         get_manager().get_runner(),
@@ -121,11 +123,11 @@ def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_
     sent = []
 
     def submit(_, **inputs):
-        """Of a job that runs out of memory, but for the first one after ten frames."""
+        """Of a job that runs out of memory."""
         node = orm.CalcJobNode(computer=aiida_localhost).store()
         outputs = {'remote_folder': orm.RemoteData(remote_path=f'/{len(sent)}', computer=aiida_localhost)}
-        if sent:
-            outputs['report'] = orm.Dict({'n_frames': 10})
+        if frames[len(sent)]:
+            outputs['report'] = orm.Dict({'n_frames': frames[len(sent)]})
         for name, output in outputs.items():
             output.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=name)
             output.store()
@@ -142,7 +144,9 @@ def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_
         process.inspect_jobs()
     assert [metadata.options['max_memory_kb'] for metadata, _ in sent] == [1000, 2000]
     assert [metadata.call_link_label for metadata, _ in sent] == ['job_00', 'job_00_part_01']
-    assert [folder for _, folder in sent] == [None, None], 'there was nothing to go on from'
+    (_, nothing), (_, folder) = sent
+    assert nothing is None
+    assert (folder.get_remote_path() if folder else None) == ('/0' if frames[0] else None)
     assert process.ctx.n_frames == 10
 
 
