@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Any
 
 from aiida import orm
-from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
@@ -62,27 +60,9 @@ class ExploreCalculation(DynamicsCalculation):
             help='Input of PLUMED, which moves the walkers beside the first model: `bias_energy` in the deviations is its '
             'energy (eV); recorded energies and forces are without it.',
         )
-        spec.input(
-            'parent_folder',
-            valid_type=orm.RemoteData,
-            required=False,
-            help='Folder of the same job, which was interrupted: its walkers go on where they were.',
-        )
         add_uncertainty(spec)
         spec.inputs.validator = validate_inputs
         spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
-
-    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Add what the interrupted job had written."""
-        calcinfo = super().prepare_for_submission(folder)
-        if 'parent_folder' in self.inputs:
-            parent = self.inputs.parent_folder
-            patterns = [item if isinstance(item, str) else item[0] for item in self.retrieved_files()]
-            calcinfo.remote_copy_list = [
-                (parent.computer.uuid, str(PurePosixPath(parent.get_remote_path(), pattern)), '.')
-                for pattern in patterns
-            ]
-        return calcinfo
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
         """Add the models, their uncertainty and the bias."""
@@ -102,7 +82,6 @@ class ExploreCalculation(DynamicsCalculation):
             'check_interval': check.get('check_interval', 10),
             'levels': {'upper': check.get('upper')},
             'descriptors': True,
-            'continued': 'parent_folder' in self.inputs,
             **uncertainty_settings(self.inputs),
             **{key: check[key] for key in ('uncertainty_bias', 'processes', 'stress_deviation') if key in check},
         }

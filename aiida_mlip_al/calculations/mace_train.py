@@ -16,7 +16,7 @@ from aiida_mlip_al.data.dataset import check_same_theory
 
 from .base import RunnerCalculation, device_of
 
-OWN_KEYS = {'gradient_steps', 'stage_two_fraction', 'final_lr_fraction', 'bootstrap'}
+OWN_KEYS = {'gradient_steps', 'stage_two_fraction', 'final_lr_fraction', 'choose_epoch', 'bootstrap'}
 STRESS_LOSSES = {'stress', 'huber', 'universal'}
 SET_BY_US = {
     'name',
@@ -49,6 +49,8 @@ def validate_parameters(node: orm.Dict, _: Any = None) -> str | None:
         value = parameters.get(key)
         if value is not None and not (isinstance(value, (int, float)) and 0 < value <= 1):
             return f'`{key}` is {value}, but must be above 0 and at most 1.'
+    if parameters.get('choose_epoch') not in (None, 'last', 'best'):
+        return f'`choose_epoch` is {parameters["choose_epoch"]}, but must be last or best.'
     return None
 
 
@@ -97,8 +99,9 @@ def define_training(spec: CalcJobProcessSpec) -> None:
         validator=validate_parameters,
         help="mace_run_train's own arguments, and `gradient_steps` (optimiser steps: the epochs follow from it and the "
         'number of frames), `stage_two_fraction` (where stage two starts), `final_lr_fraction` (the learning rate decays to '
-        'this part of `lr`), `bootstrap` (fraction of the training frames, drawn with replacement), `warm_start` (keys '
-        'that differ when the training starts from an earlier model of the same kind).',
+        'this part of `lr`), `choose_epoch` (`last`, or `best`: with the smallest validation loss), `bootstrap` (fraction of '
+        'the training frames, drawn with replacement), `warm_start` (keys that differ when the training starts from an '
+        'earlier model of the same kind).',
     )
     spec.input('reference_energies', valid_type=orm.Dict, help="Energy of every element's isolated atom, eV (E0s).")
     spec.input(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from aiida import orm
+from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from ase.io import write
@@ -48,9 +50,27 @@ class DynamicsCalculation(RunnerCalculation):
             help='One mapping a walker: `structure` (name), `temperature_K` and `pressure_GPa` (a number, or [start, end]), '
             '`seed`.',
         )
+        spec.input(
+            'parent_folder',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='Folder of the same job, which was interrupted: its walkers go on where they were.',
+        )
         spec.inputs.validator = validate_walkers
         spec.output_namespace('trajectories', valid_type=orm.TrajectoryData, dynamic=True, help='One for each walker.')
         spec.output('report', valid_type=orm.Dict, help='Why each walker stopped, wall and core time.')
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Add what the interrupted job had written."""
+        calcinfo = super().prepare_for_submission(folder)
+        if 'parent_folder' in self.inputs:
+            parent = self.inputs.parent_folder
+            patterns = [item if isinstance(item, str) else item[0] for item in self.retrieved_files()]
+            calcinfo.remote_copy_list = [
+                (parent.computer.uuid, str(PurePosixPath(parent.get_remote_path(), pattern)), '.')
+                for pattern in patterns
+            ]
+        return calcinfo
 
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
         """Write the starting structures as one file."""
@@ -64,7 +84,8 @@ class DynamicsCalculation(RunnerCalculation):
         """Return the dynamics and the walkers, structures counted as in the file."""
         order = {name: index for index, name in enumerate(sorted(self.inputs.structures))}
         walkers = [{**walker, 'structure': order[walker['structure']]} for walker in self.inputs.walkers.get_list()]
-        return {'dynamics': self.inputs.dynamics.get_dict(), 'walkers': walkers}
+        continued = 'parent_folder' in self.inputs
+        return {'dynamics': self.inputs.dynamics.get_dict(), 'walkers': walkers, 'continued': continued}
 
     def retrieved_files(self) -> list[Any]:
         """Return the trajectories and their per-frame records."""

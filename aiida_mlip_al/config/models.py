@@ -114,6 +114,9 @@ class MaceSettings(Section):
     stage_two_fraction: float | None = Field(
         default=None, gt=0, lt=1, description='where stage two starts; left out: never'
     )
+    choose_epoch: Literal['last', 'best'] = Field(
+        default='last', description='whose weights the model gets; best: that with the smallest validation loss'
+    )
     bootstrap: float | None = Field(
         default=None, gt=0, le=1, description='part of the training frames drawn with replacement'
     )

@@ -1,6 +1,7 @@
 """Molecular dynamics with one ASE calculator, walker after walker.
 
 In: md.json, structures.extxyz. Out: walker_00.xyz, walker_00.jsonl, …, md.status.json.
+If it is continued also in: the files of the walkers; those that have ended are left as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import status as runner
 from ase import Atoms
 from dynamics import Settings
 from frames import read_structures
-from walker import NonFiniteError, Observation, read_walkers, run_walker
+from walker import Left, NonFiniteError, Observation, read_walkers, run_walker
 
 
 class Guard:
@@ -62,10 +63,10 @@ class Guard:
 def simulate(config: runner.Config, status: dict[str, Any]) -> None:
     """Run every walker of md.json.
 
-    :param config: `calculator`, `arguments`, `dynamics`, `walkers`.
+    :param config: `calculator`, `arguments`, `dynamics`, `walkers`, `continued` from their files.
     :param status: receives `n_walkers` done and the calculator's version.
     """
-    unknown = set(config) - {'calculator', 'arguments', 'dynamics', 'walkers'}
+    unknown = set(config) - {'calculator', 'arguments', 'dynamics', 'walkers', 'continued'}
     if unknown:
         raise ValueError(f'md.json has unknown keys: {", ".join(sorted(unknown))}.')
     structures = read_structures('structures.extxyz')
@@ -75,10 +76,12 @@ def simulate(config: runner.Config, status: dict[str, Any]) -> None:
     status['versions'].update(calculators.package_version(config['calculator']))
     status['n_walkers'] = 0
     for number, walker in enumerate(walkers):
-        atoms = structures[walker.structure].copy()
-        atoms.calc = Guard(calculator)
-        run_walker(number, walker, atoms, settings, _observe)
-        calculator = calculators.build(config)
+        left = Left.read(number) if config.get('continued') else Left()
+        if not left.ended:
+            going, atoms = left.go_on(walker, structures[walker.structure])
+            atoms.calc = Guard(calculator)
+            run_walker(number, going, atoms, settings, _observe, left=left)
+            calculator = calculators.build(config)
         status['n_walkers'] += 1
 
 

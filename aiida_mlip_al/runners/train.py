@@ -4,7 +4,7 @@ Usage: python runners/train.py train.json
 
 Reads  {"shards": [files], "bootstrap": fraction or null, "seed": int, "arguments": {mace_run_train's own names},
         "gradient_steps": int, "stage_two_fraction": float or null, "final_lr_fraction": float or null,
-        "replay": file or null}
+        "choose_epoch": "last", or "best" or null, "replay": file or null}
 Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config mace.yaml` takes), what mace_run_train writes,
        model.json (what is inside the model file) and train.status.json.
 """
@@ -17,6 +17,7 @@ import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,27 @@ def take_reference_energies(path: Path, energies: Mapping[int, float]) -> None:
     torch.save(model, path)
 
 
+@contextmanager
+def last_epoch_chosen(tools: Any) -> Iterator[None]:
+    """Let mace_run_train make its model of the last epoch, not of that with the smallest loss on the validation frames.
+
+    :param tools: the module ``mace.tools``.
+    """
+    train = tools.train
+
+    def train_and_save(**given: Any) -> None:
+        train(**given)
+        state = tools.CheckpointState(given['model'], given['optimizer'], given['lr_scheduler'])
+        with given['ema'].average_parameters() if given['ema'] is not None else nullcontext():
+            given['checkpoint_handler'].save(state=state, epochs=given['max_num_epochs'] - 1)
+
+    tools.train = train_and_save
+    try:
+        yield
+    finally:
+        tools.train = train
+
+
 def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     """Do the job."""
     import yaml
@@ -162,11 +184,13 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     status.update(n_train=n_train, n_validation=n_valid, epochs=epochs, batch_size=batch_size)
 
     from mace import __version__ as mace_version
+    from mace import tools
     from mace.cli import run_train
     from mace.tools import build_default_arg_parser
 
     status.update(mace=mace_version)
-    run_train.run(build_default_arg_parser().parse_args(['--config', 'mace.yaml']))
+    with last_epoch_chosen(tools) if settings.get('choose_epoch') == 'last' else nullcontext():
+        run_train.run(build_default_arg_parser().parse_args(['--config', 'mace.yaml']))
 
     models = [Path('mace_stagetwo.model'), Path('mace.model')]
     made = next((path for path in models if path.exists()), None)

@@ -10,7 +10,6 @@ from aiida.engine import ExitCode, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_shell import ShellJob
 
-from aiida_mlip_al.calculations.base import OUT_OF_MEMORY, with_memory
 from aiida_mlip_al.calculations.deviate import DeviateCalculation
 from aiida_mlip_al.data import DeviationData, ModelData, UncertaintyData
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
@@ -18,10 +17,9 @@ from aiida_mlip_al.sampling.walkers import ExploreSettings
 
 from .explore_engines import EXPLORE_ENGINES, ExploreEngine
 from .label_engines import engine_given
+from .parts import continued, fullest, n_frames_of, part_label, should_go_on
 from .pool import Pool
 
-# Each goes on from the frames that the one before has added.
-MAX_RESTARTS = 10
 LAMMPS_NEEDS_MEMBERS = 'LAMMPS explores with committees: use the engine `ase` with one model and its uncertainty.'
 
 
@@ -70,16 +68,6 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
 def is_native(settings: Any) -> bool:
     """Return whether a LAMMPS explores that has one model and cannot check the deviation in the run."""
     return isinstance(settings, LammpsExploreSettings) and not settings.in_run
-
-
-def part_label(label: str, n_before: int) -> str:
-    """Return the label of a job's continuation after so many parts."""
-    return f'{label}_part_{n_before:02d}' if n_before else label
-
-
-def n_frames_of(node: orm.ProcessNode) -> int:
-    """Return how many frames a process has explored."""
-    return int(node.outputs.report['n_frames']) if 'report' in node.outputs else 0
 
 
 class ExploreWorkChain(Pool):
@@ -159,7 +147,6 @@ class ExploreWorkChain(Pool):
         self.ctx.queue = sorted(self.ctx.plan.get('walkers', {}))
         self.ctx.running = {}
         self.ctx.parts = {}
-        self.ctx.memory = {}
         self.ctx.trajectories = {}
         self.ctx.n_frames = 0
         refused = self.ctx.plan['refused'].get_dict() if 'refused' in self.ctx.plan else {}
@@ -203,13 +190,9 @@ class ExploreWorkChain(Pool):
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
             label = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.job, self.engine.name))
-            exposed.metadata.options = with_memory(exposed.metadata.get('options', {}), self.ctx.memory.get(label, 1))
             inputs = self.engine.inputs(self.inputs, exposed, self.ctx.plan, label)
-            parts = [orm.load_node(pk) for pk in self.ctx.parts.setdefault(label, [])]
-            if parts and n_frames_of(parts[-1]):
-                inputs.parent_folder = self.engine.goes_on_from(parts[-1])
-            inputs.metadata.call_link_label = part_label(label, len(parts))
-            node = self.submit(self.engine.process, **inputs)
+            inputs.metadata.call_link_label = label
+            node = self.submit(self.engine.process, **continued(inputs, self.parts_of(label)))
             self.report(f'exploring: {label} <{node.pk}>')
             self.ctx.running[node.pk] = label
         self.wait_for_any(self.ctx.running)
@@ -221,14 +204,14 @@ class ExploreWorkChain(Pool):
             if not last.is_finished_ok:
                 self.ctx.message = last.exit_message or str(last.process_state)
                 self.report(f'<{last.pk}> did not come to its end: {self.ctx.message}')
-            parts = [orm.load_node(pk) for pk in self.ctx.parts[label]]
             if 'report' in last.outputs:
-                self.out(f'reports.{part_label(label, len(parts))}', last.outputs.report)
-            if self.should_go_on(label, last, parts):
-                self.ctx.parts[label].append(last.pk)
+                self.out(f'reports.{part_label(label, len(self.parts_of(label)))}', last.outputs.report)
+            self.ctx.parts.setdefault(label, []).append(last.pk)
+            parts = self.parts_of(label)
+            if should_go_on(parts):
                 self.ctx.queue.insert(0, label)
                 continue
-            node = max([*parts, last], key=n_frames_of)
+            node = fullest(parts)
             self.ctx.n_frames += n_frames_of(node)
             if 'thermo' in node.outputs:
                 self.out(f'thermo.{label}', node.outputs.thermo)
@@ -237,20 +220,9 @@ class ExploreWorkChain(Pool):
                     for name, data in node.outputs[kind].items():
                         self.keep(kind, f'{label}_{name}', data)
 
-    def should_go_on(self, label: str, last: orm.ProcessNode, parts: list[orm.ProcessNode]) -> bool:
-        """Continue what was interrupted while that adds frames; what ran out of memory, once with twice as much.
-
-        :param label: of the job in the plan.
-        :param last: the part that has ended.
-        :param parts: those before it.
-        """
-        if len(parts) >= MAX_RESTARTS or self.engine.goes_on_from(last) is None:
-            return False
-        if last.exit_status == OUT_OF_MEMORY:
-            is_first = label not in self.ctx.memory
-            self.ctx.memory[label] = 2
-            return is_first
-        return n_frames_of(last) > max(map(n_frames_of, parts), default=0)
+    def parts_of(self, label: str) -> list[orm.ProcessNode]:
+        """Return the parts of a job of the plan that have ended."""
+        return [orm.load_node(pk) for pk in self.ctx.parts.get(label, [])]
 
     def keep(self, kind: str, name: str, data: orm.Data) -> None:
         """Attach a walker's output, unless the committee is still to be evaluated on it."""

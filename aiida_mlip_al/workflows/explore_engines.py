@@ -11,7 +11,6 @@ from aiida.common import AttributeDict
 from aiida.engine import CalcJob, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_mlip_al.calculations.base import INTERRUPTED, OUT_OF_MEMORY
 from aiida_mlip_al.calculations.explore import ExploreCalculation
 from aiida_mlip_al.calculations.functions import plan_dynamics
 from aiida_mlip_al.calculations.lammps_explore import LammpsExploreCalculation
@@ -61,11 +60,6 @@ class ExploreEngine(ABC):
         """
 
     @classmethod
-    def goes_on_from(cls, node: orm.ProcessNode) -> orm.RemoteData | None:
-        """Return the folder from which an interrupted process can be continued by another one, or None."""
-        return None
-
-    @classmethod
     def parse(cls, settings: orm.Dict) -> ExploreSettings:
         """Return checked settings.
 
@@ -111,13 +105,6 @@ class AseExploreEngine(ExploreEngine):
         if 'bias' in plan:
             exposed.bias = plan['bias']
         return exposed
-
-    @classmethod
-    def goes_on_from(cls, node: orm.ProcessNode) -> orm.RemoteData | None:
-        """Return the job's folder if a time limit, a lost node, too little memory or somebody ended it."""
-        if node.exit_status not in {*INTERRUPTED, OUT_OF_MEMORY} or 'remote_folder' not in node.outputs:
-            return None
-        return node.outputs.remote_folder  # type: ignore[no-any-return]
 
 
 class LammpsExploreEngine(ExploreEngine):

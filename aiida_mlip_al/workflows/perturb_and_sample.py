@@ -17,6 +17,7 @@ from aiida_mlip_al.sampling import SEEDERS, job_positions, parse_steps, validate
 from aiida_mlip_al.selection.splits import validate_split
 
 from .label import LabelWorkChain
+from .parts import continued, fullest, should_go_on
 from .pool import Pool
 from .seed_stages import reason, reuse_problem, stage_of, vasp_level_of
 
@@ -205,7 +206,7 @@ class PerturbAndSampleWorkChain(Pool):
             self.ctx.labels.append(label)
             inputs['metadata'] = {**inputs.get('metadata', {}), 'call_link_label': label}
             self.ctx.queue.append((name, part, inputs))
-        self.ctx.ended[name] = dict.fromkeys(submissions)
+        self.ctx.ended[name] = {part: [] for part in submissions}
 
     def should_run_jobs(self) -> bool:
         """Go on until the steps of all chains are done."""
@@ -216,16 +217,19 @@ class PerturbAndSampleWorkChain(Pool):
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
             name, part, inputs = self.ctx.queue.pop(0)
             stage = stage_of(self.ctx.segments[name][0])
-            node = self.submit(stage.process, **inputs)
+            node = self.submit(stage.process, **continued(inputs, self.ctx.ended[name][part]))
             self.report(f'chain {name}: {stage.name} <{node.pk}>')
-            self.ctx.running[node.pk] = (name, part)
+            self.ctx.running[node.pk] = (name, part, inputs)
         self.wait_for_any(self.ctx.running)
 
     def inspect_jobs(self) -> None:
-        """Keep what has ended until the step of its chain is done."""
+        """Keep what has ended until the step of its chain is done; continue what can go on."""
         for node in self.ended(self.ctx.running):
-            name, part = self.ctx.running.pop(node.pk)
-            self.ctx.ended[name][part] = node
+            name, part, inputs = self.ctx.running.pop(node.pk)
+            self.ctx.ended[name][part].append(node)
+            if should_go_on(self.ctx.ended[name][part]):
+                self.report(f'chain {name}: <{node.pk}> is continued: {reason(node)}')
+                self.ctx.queue.insert(0, (name, part, inputs))
 
     def engine_of(self, segment: orm.Dict) -> AttributeDict:
         """Return how a step with jobs runs."""
@@ -244,7 +248,8 @@ class PerturbAndSampleWorkChain(Pool):
 
     def inspect_segment(self) -> None:
         """Take the frames that the jobs gave."""
-        for name, nodes in self.ctx.ended.items():
+        for name, ended in self.ctx.ended.items():
+            nodes = {part: fullest(jobs) for part, jobs in ended.items()}
             segment = self.ctx.segments[name].pop(0)
             outcome = stage_of(segment).outcome(
                 nodes,

@@ -102,7 +102,13 @@ def training(channels: int, max_ell: int, steps: int, seed: int) -> dict[str, An
         'loss': 'weighted',
         'default_dtype': 'float32',
     }
-    own = {'gradient_steps': steps, 'stage_two_fraction': None, 'final_lr_fraction': 0.03, 'bootstrap': None}
+    own = {
+        'gradient_steps': steps,
+        'stage_two_fraction': None,
+        'final_lr_fraction': 0.03,
+        'choose_epoch': 'last',
+        'bootstrap': None,
+    }
     return {**own, 'seed': seed, 'shards': ['shard.xyz'], 'replay': None, 'arguments': arguments}
 
 

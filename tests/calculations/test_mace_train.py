@@ -27,6 +27,7 @@ def test_job(generate_calc_job: Make, train_inputs: dict[str, Any]) -> None:
         'gradient_steps': 100,
         'stage_two_fraction': None,
         'final_lr_fraction': None,
+        'choose_epoch': None,
         'bootstrap': None,
         'seed': 7,
         'shards': ['extra.xyz', 'seeds.xyz'],
@@ -70,7 +71,13 @@ def test_elements_are_those_of_the_reference_energies(generate_calc_job: Make, t
 
 
 def test_own_keys_are_not_maces(generate_calc_job: Make, train_inputs: dict[str, Any]) -> None:
-    own = {'gradient_steps': 10, 'stage_two_fraction': 0.75, 'final_lr_fraction': 0.01, 'bootstrap': 0.9}
+    own = {
+        'gradient_steps': 10,
+        'stage_two_fraction': 0.75,
+        'final_lr_fraction': 0.01,
+        'choose_epoch': 'last',
+        'bootstrap': 0.9,
+    }
     train_inputs['parameters'] = orm.Dict({**own, 'r_max': 4.0})
     settings = settings_of(generate_calc_job('mlip_al.mace_train', train_inputs))
     assert {key: settings[key] for key in own} == own
@@ -175,6 +182,7 @@ class TestStart:
             {'gradient_steps': 1, 'stage_two_fraction': 1.5},
             '`stage_two_fraction` is 1.5, but must be above 0 and at most 1',
         ),
+        ({'gradient_steps': 1, 'choose_epoch': 'first'}, '`choose_epoch` is first, but must be last or best.'),
         ({'gradient_steps': 1, 'bootstrap': 0}, '`bootstrap` is 0, but must be above 0 and at most 1.'),
         ({'gradient_steps': 1, 'bootstrap': 'half'}, '`bootstrap` is half, but must be above 0 and at most 1.'),
     ],

@@ -23,6 +23,7 @@ def test_job(generate_calc_job: Make, md_inputs: dict[str, Any]) -> None:
             {'structure': 1, 'temperature_K': 300.0, 'pressure_GPa': None, 'seed': 1},
             {'structure': 0, 'temperature_K': [100.0, 300.0], 'pressure_GPa': None, 'seed': 2},
         ],
+        'continued': False,
     }
     frames = read(folder / 'structures.extxyz', index=':')
     assert [frame.get_chemical_formula() for frame in frames] == ['CH4', 'H2O']
@@ -35,6 +36,17 @@ def test_files_of_the_calculator(generate_calc_job: Make, md_inputs: dict[str, A
     teacher = orm.SinglefileData.from_string('weights', filename='teacher.model')
     calcinfo = generate_calc_job('mlip_al.md', {**md_inputs, 'files': {'teacher': teacher}}).calcinfo
     assert calcinfo.local_copy_list == [(teacher.uuid, 'teacher.model', 'teacher.model')]
+
+
+@pytest.mark.parametrize(('kind', 'fixture'), [('mlip_al.md', 'md_inputs'), ('mlip_al.explore', 'explore_inputs')])
+def test_what_was_interrupted_goes_on_from_its_files(
+    generate_calc_job: Make, request: pytest.FixtureRequest, aiida_localhost: Any, kind: str, fixture: str
+) -> None:
+    folder = orm.RemoteData(remote_path='/scratch/job', computer=aiida_localhost).store()
+    inputs = {**request.getfixturevalue(fixture), 'parent_folder': folder}
+    _, written, calcinfo = generate_calc_job(kind, inputs)
+    assert json.loads((written / f'{kind.split(".")[1]}.json').read_text())['continued']
+    assert calcinfo.remote_copy_list == [(aiida_localhost.uuid, '/scratch/job/walker_*', '.')]
 
 
 def test_refuses_a_bad_calculator(generate_calc_job: Make, md_inputs: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import Any
 
@@ -125,6 +126,32 @@ def test_a_trajectory_can_be_continued(job, ethanol: Atoms) -> None:
     assert [frame.info['step'] for frame in rest] == [40, 60]
     for one, other in zip(rest, whole[1:], strict=True):
         assert one.positions == pytest.approx(other.positions, abs=1e-4)
+
+
+def test_a_killed_run_is_continued_by_another_job(make_job, ethanol: Atoms) -> None:
+    """The first walker had ended, the second one was at its third frame, the third had not begun."""
+    walkers = [{**WALKER, 'seed': seed} for seed in (1, 2, 3)]
+    config = {**SPRINGS, 'dynamics': {'ensemble': 'nve', 'steps': 60, 'stride': 10}, 'walkers': walkers}
+    whole, cut = make_job('whole'), make_job('cut')
+    whole.run_here('md', config, [ethanol])
+    for name, n_lines in (('walker_00', 7), ('walker_01', 3)):
+        shutil.copy(whole.folder / f'{name}.xyz', cut.folder)
+        lines = (whole.folder / f'{name}.jsonl').read_text().splitlines(keepends=True)
+        (cut.folder / f'{name}.jsonl').write_text(''.join(lines[:n_lines]))
+    finished = (cut.folder / 'walker_00.xyz').read_bytes()
+    status = cut.run_here('md', {**config, 'continued': True}, [ethanol])
+    assert status['finished'], status['error']
+    assert status['n_walkers'] == 3
+    assert (cut.folder / 'walker_00.xyz').read_bytes() == finished
+    for number in (1, 2):
+        assert [line['step'] for line in table(cut, number)[0]] == [10, 20, 30, 40, 50, 60]
+    for name in ('walker_01.xyz', 'walker_02.xyz'):
+        one, other = (read_frames(job.folder / name) for job in (whole, cut))
+        assert [frame.info['step'] for frame in other] == [10, 20, 30, 40, 50, 60]
+        for before, after in zip(one[:3], other, strict=False):
+            assert before.positions == pytest.approx(after.positions, abs=1e-8)
+    again = read_frames(cut.folder / 'walker_02.xyz')
+    assert again[-1].positions == pytest.approx(read_frames(whole.folder / 'walker_02.xyz')[-1].positions, abs=1e-8)
 
 
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGKILL])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ase.build import molecule
 from ase.io import write
 
 from aiida_mlip_al.data.extxyz import labelled_atoms
+from aiida_mlip_al.parsers.mace_train import chosen_epoch, parse_results
 from aiida_mlip_al.runners.train import check_stress
 
 RUNNERS = Path(__file__).parents[2] / 'aiida_mlip_al' / 'runners'
@@ -56,36 +58,84 @@ def test_mace_does_not_see_a_masked_stress() -> None:
     assert [weights['forces'] for weights in seen] == [1.0, 1.0]
 
 
+def train(folder: Path, frames: list[Atoms], arguments: dict[str, Any], **own: Any) -> str:
+    """Train a tiny model of water on these frames and return what the training printed."""
+    from helpers.tiny_training import TINY
+
+    write(folder / 'shard.xyz', frames, format='extxyz')
+    given = {key: value for key, value in TINY.items() if key != 'gradient_steps'}
+    given |= {'name': 'mace', 'seed': 1, 'work_dir': '.', 'device': 'cpu', 'plot': False, 'save_cpu': True}
+    given |= {'energy_key': 'REF_energy', 'forces_key': 'REF_forces', 'error_table': 'PerAtomMAE'}
+    given |= {'E0s': '{1: -10.25, 8: -2000.125}', 'atomic_numbers': '[1, 8]', **arguments}
+    defaults = {'gradient_steps': 2, 'stage_two_fraction': None, 'final_lr_fraction': None, 'bootstrap': None}
+    settings = {**defaults, **own, 'seed': 1, 'shards': ['shard.xyz'], 'replay': None, 'arguments': given}
+    (folder / 'train.json').write_text(json.dumps(settings))
+    command = [sys.executable, '-W', 'ignore', str(RUNNERS / 'train.py'), 'train.json']
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def rattled_water(stiffness: dict[str, float]) -> list[Atoms]:
+    """Return frames of water, four a split, whose springs (eV/Å²) differ between the splits."""
+    frames = []
+    for index in range(4):
+        for split, value in stiffness.items():
+            home = molecule('H2O')
+            atoms = home.copy()
+            atoms.rattle(0.05, seed=index)
+            moved = atoms.positions - home.positions
+            energy = -2020.625 + 0.5 * value * float((moved**2).sum())
+            frames.append(labelled_atoms(atoms, energy, -value * moved, split=split))
+    return frames
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('choose_epoch', 'stage_two', 'expected'), [('best', None, 0), ('last', None, 8), ('last', 0.5, 8)]
+)
+def test_the_epoch_of_the_model(tmp_path: Path, choose_epoch: str, stage_two: float | None, expected: int) -> None:
+    """What is learnt from these frames makes the error on those for validation ever larger."""
+    import torch
+
+    frames = rattled_water({'train': 30.0, 'validation': -30.0})
+    own = {'gradient_steps': 9, 'choose_epoch': choose_epoch, 'stage_two_fraction': stage_two}
+    arguments = {'lr': 0.01, 'batch_size': 4, 'eval_interval': 4, 'ema': True, 'ema_decay': 0.9}
+    printed = train(tmp_path, frames, arguments, **own)
+    assert chosen_epoch(printed) == expected
+    curve = parse_results(next((tmp_path / 'results').glob('*_train.txt')).read_text())
+    assert curve.epochs == [0, 4, 8]
+    name = 'mace.model' if stage_two is None else 'mace_stagetwo.model'
+    error = np.abs(forces_of(tmp_path / name, frames[1::2]) - [a.arrays['REF_forces'] for a in frames[1::2]]).mean()
+    assert error == pytest.approx(curve.metrics['force_mae'][curve.epochs.index(expected)], rel=1e-3), (
+        'averaged weights'
+    )
+    assert len(list((tmp_path / 'checkpoints').glob('*.pt'))) == (1 if stage_two is None else 2)
+    assert all(bool(torch.isfinite(p).all()) for p in torch.load(tmp_path / name, weights_only=False).parameters())
+
+
+def forces_of(model: Path, frames: list[Atoms]) -> np.ndarray:
+    """Return a model's forces (frames, atoms, 3) in eV/Å."""
+    from mace.calculators import MACECalculator
+
+    calculator = MACECalculator(model_paths=str(model), device='cpu', default_dtype='float64')
+    return np.array([calculator.get_forces(frame) for frame in frames])
+
+
 @pytest.mark.slow
 def test_a_foundation_gets_the_reference_energies_of_the_labels(tmp_path: Path) -> None:
     import torch
     from helpers.tiny_mace import write_committee
-    from helpers.tiny_training import TINY
 
     (file,) = write_committee(tmp_path, ['H', 'C', 'O'], 1, atomic_energies={'H': -1.0, 'C': -2.0, 'O': -3.0})
     file.rename(tmp_path / 'initial.model')
-    frames = []
-    for index in range(6):
-        atoms = molecule('H2O')
-        atoms.rattle(0.02, seed=index)
-        split = 'validation' if index < 2 else 'train'
-        frames.append(labelled_atoms(atoms, -2020.5, np.zeros((3, 3)), split=split))
-    write(tmp_path / 'shard.xyz', frames, format='extxyz')
-    arguments = {key: value for key, value in TINY.items() if key != 'gradient_steps'}
-    arguments |= {'name': 'mace', 'seed': 1, 'work_dir': '.', 'device': 'cpu', 'plot': False, 'save_cpu': True}
-    arguments |= {'energy_key': 'REF_energy', 'forces_key': 'REF_forces', 'lr': 1e-6, 'error_table': 'PerAtomMAE'}
-    arguments |= {'E0s': '{1: -10.25, 8: -2000.125}', 'atomic_numbers': '[1, 8]'}
-    arguments |= {
+    arguments = {
+        'lr': 1e-6,
         'foundation_model': 'initial.model',
         'multiheads_finetuning': False,
         'foundation_model_elements': True,
     }
-    own = {'gradient_steps': 2, 'stage_two_fraction': None, 'final_lr_fraction': None, 'bootstrap': None}
-    settings = {**own, 'seed': 1, 'shards': ['shard.xyz'], 'replay': None, 'arguments': arguments}
-    (tmp_path / 'train.json').write_text(json.dumps(settings))
-    command = [sys.executable, '-W', 'ignore', str(RUNNERS / 'train.py'), 'train.json']
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    train(tmp_path, rattled_water({'train': 0.0, 'validation': 0.0}), arguments)
     made = torch.load(tmp_path / 'mace.model', weights_only=False)
     assert made.atomic_numbers.tolist() == [1, 6, 8], 'all elements of the foundation stay'
     energies = made.atomic_energies_fn.atomic_energies.flatten().tolist()

@@ -187,6 +187,35 @@ def test_what_was_explored_is_kept_and_the_walkers_go_on(slurm, slurm_python, wa
         assert np.array_equal(positions[: len(parent)], parent)
 
 
+def test_seeding_md_goes_on(slurm, slurm_python, copper, during, tell):
+    """Two chains of MD: one job at its time limit, one cancelled."""
+    jobs, steps = Hanging(slurm, has_frames), 5000
+    chain = orm.List([{'md': {'temperature': 300, 'steps': steps, 'every': 50}}])
+    with during(jobs.both, jobs.end):
+        results, node = run(
+            WorkflowFactory('mlip_al.perturb_and_sample'),
+            structures=copper(1),
+            chains={'one': chain, 'two': orm.List(chain.get_list())},
+            seed=5,
+            ase={
+                'code': slurm_python,
+                'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
+                'metadata': {'options': OPTIONS},
+            },
+        )
+    first, second, *others = jobs_of(node, 'MdCalculation')
+    steps_of = [list(job.outputs.trajectories.walker_00.get_stepids()) for job in others]
+    before = sum(job.outputs.report['n_frames'] for job in (first, second))
+    after = sum(len(set(found)) for found in steps_of)
+    lost, repeated = 2 * steps // 50 - after, sum(map(len, steps_of)) - after
+    tell('time limit and scancel of seeding MD', node, f'{before} frames, then {after}', lost, repeated)
+    assert node.exit_status == 0, node.exit_message
+    assert len(results['frames']) == 200
+    assert steps_of == [list(range(50, steps + 1, 50))] * 2
+    assert [job.exit_status for job in (first, second, *others)] == [120, 400, 0, 0]
+    assert {job.inputs.parent_folder.creator for job in others} == {first, second}
+
+
 def test_too_little_memory_for_the_models_is_doubled(slurm, slurm_python, water, committee, dataset, tell):
     """A Python with torch and MACE takes about 500 MB."""
     options = {**OPTIONS, 'max_memory_kb': 350 * 1024}

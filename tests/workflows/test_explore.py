@@ -142,8 +142,8 @@ def test_memory_is_doubled_once_and_the_walkers_go_on(python_code, water, aiida_
     while process.should_run_jobs():
         process.run_jobs()
         process.inspect_jobs()
-    assert [metadata.options['max_memory_kb'] for metadata, _ in sent] == [1000, 2000]
-    assert [metadata.call_link_label for metadata, _ in sent] == ['job_00', 'job_00_part_01']
+    assert [metadata['options']['max_memory_kb'] for metadata, _ in sent] == [1000, 2000]
+    assert [metadata['call_link_label'] for metadata, _ in sent] == ['job_00', 'job_00_part_01']
     (_, nothing), (_, folder) = sent
     assert nothing is None
     assert (folder.get_remote_path() if folder else None) == ('/0' if frames[0] else None)

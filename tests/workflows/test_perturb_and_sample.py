@@ -9,6 +9,7 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
+from helpers.time_limit import terminated_when
 
 
 def run(**inputs):
@@ -80,7 +81,7 @@ def test_no_more_jobs_than_may_be_in_flight(python_code, emt, copper, monkeypatc
         ase={'code': python_code, 'calculator': emt},
     )
     sent, over = [], []
-    monkeypatch.setattr(process, 'submit', lambda _, **given: sent.append(given) or orm.Int(len(sent)).store())
+    monkeypatch.setattr(process, 'submit', lambda _, **given: sent.append(given) or orm.CalcJobNode().store())
     monkeypatch.setattr(process, 'wait_for_any', lambda _: None)
     monkeypatch.setattr(process, 'ended', lambda running: [node for node in over if node.pk in running])
     process.setup()
@@ -97,10 +98,38 @@ def test_no_more_jobs_than_may_be_in_flight(python_code, emt, copper, monkeypatc
     over += [orm.load_node(pk) for pk in process.ctx.running]
     process.inspect_jobs()
     assert not process.should_run_jobs()
-    assert {name: list(nodes) for name, nodes in process.ctx.ended.items()} == {
-        name: ['md'] for name in ('one', 'three', 'two')
+    assert {name: {part: len(nodes) for part, nodes in ended.items()} for name, ended in process.ctx.ended.items()} == {
+        name: {'md': 1} for name in ('one', 'three', 'two')
     }
-    assert all(node is not None for nodes in process.ctx.ended.values() for node in nodes.values())
+
+
+@pytest.mark.slow
+def test_md_that_a_time_limit_cut_short_goes_on(python_code, emt, copper):
+    """The second job adds what is missing to the frames of the first, whose walker it continues."""
+
+    def has_frames(folder):
+        return (folder / 'walker_00.jsonl').exists() and (folder / 'walker_00.jsonl').read_text().count('\n') > 2
+
+    with terminated_when('md', has_frames) as stopped:
+        results, node = run(
+            structures=copper(1),
+            chains={'hot': [{'md': {'temperature': [300], 'steps': 3000, 'every': 100, 'timestep_fs': 1.0}}]},
+            seed=1,
+            ase={'code': python_code, 'calculator': emt},
+        )
+    assert len(stopped) == 1
+    assert node.exit_status == 0, node.exit_message
+    first, second = sorted(
+        (child for child in node.called if child.process_label == 'MdCalculation'), key=lambda job: job.pk
+    )
+    assert (first.exit_status, second.exit_status) == (400, 0)
+    assert second.inputs.parent_folder.creator == first
+    before, after = (job.outputs.trajectories['walker_00'] for job in (first, second))
+    n_before = len(before.get_stepids())
+    assert n_before >= 3
+    np.testing.assert_array_equal(after.get_stepids(), np.arange(100, 3001, 100))
+    np.testing.assert_array_equal(after.get_positions()[:n_before], before.get_positions())
+    assert len(results['frames']) == 30
 
 
 def test_step_that_cannot_go_on_is_an_exit_code(copper):
