@@ -20,7 +20,8 @@ from aiida_mlip_al.report.graph import RUN_TYPE
 from aiida_mlip_al.report.reliability_figures import calibration
 from aiida_mlip_al.report.summary import Errors, RunSummary
 from aiida_mlip_al.report.words import ending, finding
-from aiida_mlip_al.workflows.builder import last_committee, load_typed
+from aiida_mlip_al.workflows.builder import load_typed
+from aiida_mlip_al.workflows.earlier_run import last_committee, shards_of
 
 if TYPE_CHECKING:
     from aiida_mlip_al.committee_calculator import CommitteeCalculator
@@ -106,7 +107,7 @@ class Run:
     @cached_property
     def shards(self) -> dict[str, DatasetData]:
         """The dataset nodes by name: `seeds`, `test`, `iteration_01`, …"""
-        return dict(self.node.outputs.datasets.items()) if 'datasets' in self.node.outputs else {}
+        return shards_of(self.node)
 
     @cached_property
     def dataset(self) -> dict[str, list[Atoms]]:

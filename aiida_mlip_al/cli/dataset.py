@@ -63,12 +63,13 @@ def export_dataset(identifiers: tuple[str, ...], output: Path, split: tuple[str,
     from aiida_mlip_al.data.dataset import check_same_theory
     from aiida_mlip_al.data.extxyz import dump_frames
     from aiida_mlip_al.workflows.builder import load_typed
+    from aiida_mlip_al.workflows.earlier_run import shards_of
 
     nodes = []
     for identifier in identifiers:
         node = load_typed(identifier, (orm.SinglefileData, orm.WorkChainNode), 'dataset or run')
         is_run = isinstance(node, orm.WorkChainNode)
-        nodes += [shard for _, shard in sorted(node.outputs.datasets.items())] if is_run else [_load(identifier)]
+        nodes += [shard for _, shard in sorted(shards_of(node).items())] if is_run else [_load(identifier)]
     check_same_theory({f'Dataset {node.pk}': node for node in nodes})
     frames = [frame for node in nodes for frame in node.iterate(*split)]
     if not frames:

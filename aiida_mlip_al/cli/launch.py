@@ -50,7 +50,8 @@ def run_inputs(path: Path, earlier: str | None = None) -> dict[str, Any]:
     :raises ConfigError: one sentence on the first mistake.
     """
     from aiida_mlip_al.config import load_config
-    from aiida_mlip_al.workflows.builder import Inputs, continue_from
+    from aiida_mlip_al.workflows.builder import Inputs
+    from aiida_mlip_al.workflows.earlier_run import continue_from
 
     inputs = Inputs(load_config(path), path.parent).run()
     return continue_from(inputs, load_run(earlier)) if earlier else inputs

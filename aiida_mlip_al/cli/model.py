@@ -61,7 +61,8 @@ def export_model(identifier: str, output: Path | None) -> None:
     """Write the model PK, or the last committee of the run PK, to files that MACE's ASE calculator reads."""
     from aiida import orm
 
-    from aiida_mlip_al.workflows.builder import last_committee, load_typed
+    from aiida_mlip_al.workflows.builder import load_typed
+    from aiida_mlip_al.workflows.earlier_run import last_committee
 
     node = load_typed(identifier, (orm.SinglefileData, orm.WorkChainNode), 'model or run')
     if isinstance(node, orm.WorkChainNode):

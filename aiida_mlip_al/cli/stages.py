@@ -108,7 +108,8 @@ def explore(config: Path, source: str, wait: bool) -> None:
     from aiida import orm
 
     from aiida_mlip_al.config import ConfigError
-    from aiida_mlip_al.workflows.builder import last_committee, load_typed
+    from aiida_mlip_al.workflows.builder import load_typed
+    from aiida_mlip_al.workflows.earlier_run import last_committee
     from aiida_mlip_al.workflows.explore import ExploreWorkChain
 
     inputs = _inputs(config)

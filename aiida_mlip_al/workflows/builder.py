@@ -421,53 +421,6 @@ class Inputs:
         return inputs
 
 
-def continue_from(inputs: dict[str, Any], node: orm.WorkChainNode) -> dict[str, Any]:
-    """Return a run's inputs with the datasets, the committee and the reference energies of an earlier run.
-
-    :param inputs: from :meth:`Inputs.run`.
-    :param node: an ActiveLearningWorkChain, finished or not.
-    :raises ConfigError: if the run left no dataset.
-    """
-    outputs = node.outputs
-    if 'datasets' not in outputs:
-        raise ConfigError(f'Run {node.pk} left no labelled dataset to continue from.')
-    continued = {name: value for name, value in inputs.items() if name not in ('seeding', 'seed_rounds', 'test')}
-    continued['datasets'] = {**dict(outputs.datasets.items()), **inputs.get('datasets', {})}
-    if 'test' in inputs and not any(dataset.splits.get('test') for dataset in continued['datasets'].values()):
-        continued['test'] = inputs['test']
-    committee = last_committee(node)
-    if committee:
-        continued['committee'] = committee
-    energies = _reference_energies(node)
-    if energies is not None:
-        continued['reference_energies'] = energies
-    # Shards of earlier runs keep their names; new iterations are numbered after them.
-    return {**continued, 'datasets': {_earlier(name): shard for name, shard in continued['datasets'].items()}}
-
-
-def _earlier(name: str) -> str:
-    return name if name.startswith(('given_', 'earlier_')) else f'earlier_{name}'
-
-
-def last_committee(node: orm.WorkChainNode) -> dict[str, ModelData]:
-    """Return the newest committee of a run, that of the end or of the last iteration; empty if there is none."""
-    outputs = node.outputs
-    if 'final' in outputs and 'committee' in outputs.final:
-        return dict(outputs.final.committee.items())
-    iterations = dict(outputs.iterations.items()) if 'iterations' in outputs else {}
-    for name in sorted(iterations, reverse=True):
-        if 'committee' in iterations[name]:
-            return dict(iterations[name].committee.items())
-    return {}
-
-
-def _reference_energies(node: orm.WorkChainNode) -> orm.Dict | None:
-    for child in sorted(node.called, key=lambda called: called.pk, reverse=True):
-        if child.process_label == 'CommitteeTrainWorkChain' and 'reference_energies' in child.outputs:
-            return child.outputs.reference_energies
-    return None
-
-
 def make_builder(process: Any, inputs: Mapping[str, Any]) -> ProcessBuilder:
     """Return a builder filled with nested inputs."""
     builder = process.get_builder()

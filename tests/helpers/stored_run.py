@@ -242,8 +242,11 @@ class StoredRun:
 
     # ------------------------------------------------------------------------------------------------------------ labelling
 
-    def label(self, frames: Mapping[str, FrameData], name: str, shard: str, split: str) -> None:
-        """Label frames in one job."""
+    def label(self, frames: Mapping[str, FrameData], name: str, shard: str | None, split: str) -> None:
+        """Label frames in one job.
+
+        :param shard: of the run; None: the run had ended when the labels came.
+        """
         inputs = {f'structures__{key}': frame for key, frame in frames.items()}
         chain = self.process(orm.WorkChainNode, 'LabelWorkChain', self.node, name, inputs)
         job = self.process(orm.CalcJobNode, 'LabelCalculation', chain, 'batch_000', inputs)
@@ -261,7 +264,8 @@ class StoredRun:
         self.create(orm.Dict({'core_s': 5.0, 'rejected': rejected if name == 'label_test' else []}), job, 'report')
         dataset = self.create(DatasetData.from_ase(labelled, 'GFN2-xTB', 'hash'), job, 'dataset')
         self.give(dataset, chain, 'dataset')
-        self.datasets[shard] = self.give(dataset, self.node, f'datasets__{shard}')
+        if shard is not None:
+            self.datasets[shard] = self.give(dataset, self.node, f'datasets__{shard}')
 
     # ---------------------------------------------------------------------------------------------------------- single nodes
 
