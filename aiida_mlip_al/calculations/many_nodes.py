@@ -14,6 +14,8 @@ from plumpy.utils import AttributesFrozendict
 
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
+# So many nodes of a namespace are read when they are asked for, not held.
+MANY = 50
 
 
 class ManyNodes:
@@ -22,10 +24,18 @@ class ManyNodes:
     Before each link AiiDA asks the database with several queries whether it would contradict another one. The links of a node
     that is not stored yet, or of the outputs of one process under names of its own, cannot. With each change of state AiiDA
     writes a checkpoint with all inputs and outputs; here nodes that are linked are not in it, but are found again by their links,
-    and the text of the other inputs, which never change, is made once.
+    and the text of the other inputs, which never change, is made once. With each commit SQLAlchemy goes through all nodes in
+    memory; here a work chain holds neither many inputs nor, until it finishes, the outputs that are linked.
     """
 
     node: orm.ProcessNode
+
+    def on_create(self) -> None:
+        """Store and link the inputs."""
+        super().on_create()  # type: ignore[misc]
+        if self._holds_little:
+            self._raw_inputs = let_go(self.raw_inputs or {})  # type: ignore[attr-defined]
+            self._parsed_inputs = let_go(self.inputs)  # type: ignore[attr-defined]
 
     def _setup_inputs(self) -> None:
         """Link the inputs to the process's node, which is not stored yet."""
@@ -55,14 +65,25 @@ class ManyNodes:
         if self._stores_provenance:
             links = self._stored_links()
             self._linked = set(links.all_link_labels())
-            self._outputs = links.nested()
+            self._outputs = {} if self._holds_little else links.nested()
             inputs = self.node.base.links.get_incoming(link_type=(LinkType.INPUT_CALC, LinkType.INPUT_WORK)).nested()
+            inputs = let_go(inputs) if self._holds_little else inputs
             self._raw_inputs = merged(self.raw_inputs or {}, inputs)  # type: ignore[attr-defined]
             self._parsed_inputs = merged(self.inputs, inputs)  # type: ignore[attr-defined]
+
+    def on_finish(self, result: Any, successful: bool) -> None:
+        """Let the outputs be checked and given to who waits for them: all of them."""
+        if self._holds_little:
+            self._outputs = merged(self.outputs, self._stored_links().nested(), dict)  # type: ignore[attr-defined]
+        super().on_finish(result, successful)  # type: ignore[misc]
 
     @property
     def _stores_provenance(self) -> bool:
         return self.metadata.store_provenance is not False  # type: ignore[attr-defined]
+
+    @property
+    def _holds_little(self) -> bool:
+        return self._stores_provenance and isinstance(self.node, orm.WorkflowNode)
 
     def update_outputs(self) -> None:
         """Store and link the outputs that are new since the last call."""
@@ -85,6 +106,8 @@ class ManyNodes:
                 super().update_outputs()  # type: ignore[misc]
         else:
             self._return(new)
+            if not self.has_terminated():  # type: ignore[attr-defined]
+                self._outputs = {}
         known.update(new)
 
     def _stored_links(self) -> LinkManager:
@@ -119,9 +142,34 @@ def without_nodes(values: Mapping[str, Any]) -> Any:
     return type(values)(left)  # type: ignore[call-arg]
 
 
-def merged(values: Mapping[str, Any], nodes: Mapping[str, Any]) -> AttributesFrozendict:
-    """Return nested mappings with nodes put back in their places."""
+class StoredNodes(AttributesFrozendict):
+    """Nodes by name, given by their PKs and read from the database when they are asked for."""
+
+    def __getitem__(self, name: str) -> orm.Node:
+        return orm.load_node(super().__getitem__(name))
+
+
+def let_go(values: Any) -> Any:
+    """Return nested mappings, of the same types, but that those of many nodes, which must be stored, hold none of them."""
+    if len(values) > MANY and all(isinstance(value, orm.Node) for value in values.values()):
+        return StoredNodes({name: node.pk for name, node in values.items()})
+    left = {name: let_go(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return values if all(left[name] is value for name, value in values.items()) else type(values)(left)
+
+
+def merged(values: Mapping[str, Any], nodes: Mapping[str, Any], kind: type = AttributesFrozendict) -> Any:
+    """Return nested mappings with nodes put back in their places.
+
+    :param values: without the nodes, or with some of them.
+    :param nodes: the nodes.
+    :param kind: of the mappings.
+    """
     put_back = {
-        name: merged(values.get(name, {}), node) if isinstance(node, Mapping) else node for name, node in nodes.items()
+        name: merged(values.get(name, {}), node, kind) if is_namespace(node) else node for name, node in nodes.items()
     }
-    return AttributesFrozendict({**values, **put_back})
+    return kind({**values, **put_back})
+
+
+def is_namespace(value: Any) -> bool:
+    """Return whether a value is a mapping that holds its nodes."""
+    return isinstance(value, Mapping) and not isinstance(value, StoredNodes)

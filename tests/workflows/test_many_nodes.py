@@ -12,7 +12,7 @@ from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 from plumpy.persistence import Bundle, LoadSaveContext
 
-from aiida_mlip_al.calculations.many_nodes import CHUNK, ManyNodes
+from aiida_mlip_al.calculations.many_nodes import CHUNK, MANY, ManyNodes
 
 
 class PassOn(WorkChain):
@@ -99,17 +99,48 @@ def test_job_creates_each_label_once(python_code: Any, emt: Any, copper: Any) ->
         assert label.base.caching.get_hash() == label.base.caching.compute_hash()
 
 
-def test_outputs_that_are_linked_are_not_written_again_and_are_there_after_a_restart() -> None:
+def test_outputs_that_are_linked_are_not_written_or_linked_again() -> None:
     given = {f'number_{index}': orm.Int(index).store() for index in range(3)}
     runner = get_manager().create_runner(communicator=None)
     process = PassManyOn(inputs={'given': {'a': orm.Int(7).store(), **given}}, runner=runner)
     process.out('found.a', process.inputs.given.a)
     process.update_outputs()
     bundle = Bundle(process)
-    assert process.inputs.given.a.uuid not in bundle['OUTPUTS']
+    assert process.inputs.given.a.uuid not in str(bundle)
     again = bundle.unbundle(LoadSaveContext(runner=runner))
-    assert {name: node.value for name, node in again.outputs['found'].items()} == {'a': 7}
     for name, node in given.items():
         again.out(f'found.{name}', node)
     again.update_outputs()
     assert len(links(process.node)) == 4 + 4
+
+
+@pytest.mark.parametrize('restarts', [False, True])
+def test_many_inputs_and_outputs_are_not_held(restarts: bool) -> None:
+    """Neither in the process that was created nor in one that goes on from a checkpoint."""
+    given = {f'number_{index:02d}': orm.Int(index).store() for index in range(MANY + 1)}
+    runner = get_manager().create_runner(communicator=None)
+    process = PassManyOn(inputs={'given': given, 'metadata': {'label': 'numbers'}}, runner=runner)
+    if restarts:
+        process = Bundle(process).unbundle(LoadSaveContext(runner=runner))
+    for inputs in (process.inputs, process.raw_inputs):
+        assert all(isinstance(held, int) for held in dict.values(inputs['given']._dict))
+        assert inputs.given.number_07.value == 7
+        assert {name: node.uuid for name, node in inputs['given'].items()} == {
+            n: node.uuid for n, node in given.items()
+        }
+    process.out('found.a', process.inputs.given['number_00'])
+    process.update_outputs()
+    assert process.outputs == {}
+    bundle = Bundle(process)
+    assert not any(node.uuid in str(bundle) for node in given.values())
+
+
+def test_results_of_many_are_complete() -> None:
+    given = {'a': orm.Int(-1), **{f'number_{index:02d}': orm.Int(index) for index in range(MANY + 1)}}
+    plain, many = (run_get_node(process, given=given) for process in (PassOn, PassManyOn))
+    assert many[1].is_finished_ok, many[1].exception
+    assert type(many[0]['found']) is dict
+    assert {name: node.value for name, node in many[0]['found'].items()} == {
+        name: node.value for name, node in plain[0]['found'].items()
+    }
+    assert links(many[1]) == links(plain[1])
