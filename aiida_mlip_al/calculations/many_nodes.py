@@ -137,7 +137,7 @@ def without_nodes(values: Mapping[str, Any]) -> Any:
     left = {
         name: without_nodes(value) if isinstance(value, Mapping) else value
         for name, value in values.items()
-        if not isinstance(value, orm.Data)
+        if not isinstance(value, (orm.Data, StoredNodes))
     }
     return type(values)(left)  # type: ignore[call-arg]
 
