@@ -2,7 +2,7 @@
 
 As root, with SLURM and munge installed (Debian: slurm-wlm, munge), in the environment of the tests:
 
-    python tests/benchmarks/utilisation.py [--labels 40] [--shortest 6] [--ratio 10]
+    python tests/benchmarks/utilisation.py [--labels 40] [--shortest 6] [--ratio 10] [--setting 16 0.8]
 
 A SLURM of one node that pretends to have eight cores labels two sets of structures one after the other, as the loop does; the
 second set begins when the first one's LabelWorkChain ends. The calculator sleeps: its times spread evenly on a logarithmic
@@ -128,10 +128,18 @@ def wait_for(nodes: list[Any]) -> None:
 @click.option('--labels', default=40, show_default=True, help='In each of the two sets.')
 @click.option('--shortest', default=6.0, show_default=True, help='Time of the fastest label, s.')
 @click.option('--ratio', default=10.0, show_default=True, help='The slowest over the fastest.')
-def main(labels: int, shortest: float, ratio: float) -> None:
+@click.option(
+    '--setting',
+    'settings',
+    type=(int, float),
+    multiple=True,
+    default=[(CORES, 1.0), (2 * CORES, 1.0), (2 * CORES, 0.9), (2 * CORES, 0.8)],
+    show_default=True,
+    help='Jobs in flight and `min_label_fraction`; repeat.',
+)
+def main(labels: int, shortest: float, ratio: float, settings: tuple[tuple[int, float], ...]) -> None:
     """Print a table."""
     seconds = shortest * np.geomspace(1, ratio, labels)
-    settings = [Setting(CORES, 1.0), Setting(2 * CORES, 1.0), Setting(2 * CORES, 0.9), Setting(2 * CORES, 0.8)]
     with tempfile.TemporaryDirectory(prefix='mlip-') as name:
         folder = Path(name)
         os.environ['AIIDA_PATH'] = str(folder)
@@ -144,7 +152,8 @@ def main(labels: int, shortest: float, ratio: float) -> None:
         from aiida.engine.daemon.client import get_daemon_client
 
         try:
-            print_table(measure(settings, seconds, folder), labels, seconds)
+            rows = measure([Setting(*setting) for setting in settings], seconds, folder)
+            print_table(rows, labels, seconds)
         finally:
             lab.stop()
             get_daemon_client('utilisation').stop_daemon(wait=True, timeout=60)
