@@ -38,7 +38,7 @@ class Installation:
             'COLUMNS': '200',
         }
 
-    def run(self, *command: str, check: bool = True, timeout: float = 400) -> str:
+    def run(self, *command: str, check: bool = True, timeout: float = 800) -> str:
         """Run a command and return all it printed."""
         done = subprocess.run(
             command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=timeout, check=False

@@ -35,7 +35,7 @@ def structures() -> list[Atoms]:
     slab.pbc = (True, True, False)
     slab.rattle(0.1, seed=3)
     far = molecule('H2O')
-    far.positions += 1000
+    far.positions += 300
     dissociated = Atoms('HO', [[0, 0, 0], [0, 0, 9]])
     return [ethanol, diamond, primitive, slab, far, dissociated]
 
