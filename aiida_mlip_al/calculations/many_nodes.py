@@ -31,7 +31,7 @@ class ManyNodes:
     node: orm.ProcessNode
 
     def on_create(self) -> None:
-        """Store and link the inputs."""
+        """Store and link the inputs; then they can be read again, and need not be held."""
         super().on_create()  # type: ignore[misc]
         if self._holds_little:
             self._raw_inputs = let_go(self.raw_inputs or {})  # type: ignore[attr-defined]
@@ -150,7 +150,7 @@ class StoredNodes(AttributesFrozendict):
 
 
 def let_go(values: Any) -> Any:
-    """Return nested mappings, of the same types, but that those of many nodes, which must be stored, hold none of them."""
+    """Return nested mappings of stored nodes, where those of many nodes are replaced by :class:`StoredNodes`."""
     if len(values) > MANY and all(isinstance(value, orm.Node) for value in values.values()):
         return StoredNodes({name: node.pk for name, node in values.items()})
     left = {name: let_go(value) if isinstance(value, Mapping) else value for name, value in values.items()}

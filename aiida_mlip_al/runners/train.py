@@ -12,6 +12,7 @@ Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config m
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import math
 import os
@@ -144,8 +145,11 @@ def last_epoch_chosen(tools: Any) -> Iterator[None]:
     """
     train = tools.train
 
-    def train_and_save(**given: Any) -> None:
-        train(**given)
+    def train_and_save(*args: Any, **kwargs: Any) -> None:
+        train(*args, **kwargs)
+        bound = inspect.signature(train).bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
         state = tools.CheckpointState(given['model'], given['optimizer'], given['lr_scheduler'])
         with given['ema'].average_parameters() if given['ema'] is not None else nullcontext():
             given['checkpoint_handler'].save(state=state, epochs=given['max_num_epochs'] - 1)

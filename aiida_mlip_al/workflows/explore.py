@@ -204,10 +204,10 @@ class ExploreWorkChain(Pool):
             if not last.is_finished_ok:
                 self.ctx.message = last.exit_message or str(last.process_state)
                 self.report(f'<{last.pk}> did not come to its end: {self.ctx.message}')
+            *before, _ = parts = [*self.parts_of(label), last]
+            self.ctx.parts[label] = [part.pk for part in parts]
             if 'report' in last.outputs:
-                self.out(f'reports.{part_label(label, len(self.parts_of(label)))}', last.outputs.report)
-            self.ctx.parts.setdefault(label, []).append(last.pk)
-            parts = self.parts_of(label)
+                self.out(f'reports.{part_label(label, len(before))}', last.outputs.report)
             if should_go_on(parts):
                 self.ctx.queue.insert(0, label)
                 continue

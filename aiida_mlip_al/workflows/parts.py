@@ -31,6 +31,8 @@ def fullest(parts: Sequence[orm.ProcessNode]) -> orm.ProcessNode:
 def should_go_on(parts: Sequence[orm.ProcessNode]) -> bool:
     """Return whether another part is worth it: if the interrupted one added frames; with more memory, once, if that ran out.
 
+    A work chain, which has no folder of its own, continues its jobs itself.
+
     :param parts: that have ended, in order.
     """
     *before, last = parts

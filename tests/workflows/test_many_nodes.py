@@ -114,6 +114,20 @@ def test_outputs_that_are_linked_are_not_written_or_linked_again() -> None:
     assert len(links(process.node)) == 4 + 4
 
 
+def test_results_are_complete_after_a_restart() -> None:
+    """What was linked before is not held by the process that goes on, and is among its results all the same."""
+    given = {'a': orm.Int(7).store(), **{f'number_{index}': orm.Int(index).store() for index in range(3)}}
+    runner = get_manager().create_runner(communicator=None)
+    process = PassManyOn(inputs={'given': given}, runner=runner)
+    process.out('found.number_2', given['number_2'])
+    process.update_outputs()
+    again = Bundle(process).unbundle(LoadSaveContext(runner=runner))
+    assert again.outputs == {}
+    results = again.execute()
+    assert {name: node.uuid for name, node in results['found'].items()} == {n: node.uuid for n, node in given.items()}
+    assert len(links(process.node)) == 4 + 4
+
+
 @pytest.mark.parametrize('restarts', [False, True])
 def test_many_inputs_and_outputs_are_not_held(restarts: bool) -> None:
     """Neither in the process that was created nor in one that goes on from a checkpoint."""
@@ -123,7 +137,7 @@ def test_many_inputs_and_outputs_are_not_held(restarts: bool) -> None:
     if restarts:
         process = Bundle(process).unbundle(LoadSaveContext(runner=runner))
     for inputs in (process.inputs, process.raw_inputs):
-        assert all(isinstance(held, int) for held in dict.values(inputs['given']._dict))
+        assert all(isinstance(held, int) for held in inputs['given']._dict.values())
         assert inputs.given.number_07.value == 7
         assert {name: node.uuid for name, node in inputs['given'].items()} == {
             n: node.uuid for n, node in given.items()
