@@ -137,6 +137,28 @@ def take_reference_energies(path: Path, energies: Mapping[int, float]) -> None:
     torch.save(model, path)
 
 
+def save_checkpoint(self: Any, checkpoint: Mapping[str, Any], epochs: int, keep_last: bool = False) -> None:
+    """Save a checkpoint such that there is a whole one at any moment, for a time limit may end the job at any.
+
+    MACE (0.3.16) removes the old one first and then writes the new one: a training that ends in between begins anew, and
+    one that ends while it writes leaves a file that cannot be read.
+
+    :param self: the ``mace.tools.checkpoint.CheckpointIO`` that has this as its method ``save``, whose parameters these are.
+    """
+    import torch
+
+    folder = Path(self.directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / self._get_checkpoint_filename(epochs, self.swa_start)
+    draft = new.with_name(f'{new.name}.draft')
+    torch.save(checkpoint, draft)
+    os.replace(draft, new)
+    old = None if self.old_path is None else Path(self.old_path)
+    if old not in (None, new) and not self.keep and not keep_last:
+        old.unlink()
+    self.old_path = str(new)
+
+
 @contextmanager
 def last_epoch_chosen(tools: Any) -> Iterator[None]:
     """Let mace_run_train make its model of the last epoch, not of that with the smallest loss on the validation frames.
@@ -191,8 +213,10 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     from mace import tools
     from mace.cli import run_train
     from mace.tools import build_default_arg_parser
+    from mace.tools.checkpoint import CheckpointIO
 
     status.update(mace=mace_version)
+    CheckpointIO.save = save_checkpoint
     with last_epoch_chosen(tools) if settings.get('choose_epoch') == 'last' else nullcontext():
         run_train.run(build_default_arg_parser().parse_args(['--config', 'mace.yaml']))
 

@@ -47,6 +47,7 @@ def test_run_goes_on_after_its_broker_and_its_daemon_were_killed(installation, r
     assert 'is running' in installation.cli('setup', 'daemon')
 
     wait_for('True', lambda: str(installation.ask('state', pk)['terminated']), 800)
+    assert installation.ask('state', pk)['exit_status'] == 0, installation.verdi('process', 'report', str(pk))
     lost = installation.ask('structures_without_label', pk)
     repeated = installation.ask('labelled_more_than_once', pk)
     datasets = installation.ask('outputs', pk)['datasets']
@@ -56,7 +57,6 @@ def test_run_goes_on_after_its_broker_and_its_daemon_were_killed(installation, r
         ('daemon, worker and broker killed: train', f'{len(victims)} processes killed'),
     ):
         record_property(*row(fault, happened, 'recovered', f'{labels} labels', len(lost), len(repeated)))
-    assert installation.ask('state', pk)['exit_status'] == 0
     assert (lost, repeated) == ([], [])
     assert {'seeds', 'seeds_02', 'test', 'iteration_01'} <= set(datasets)
     assert installation.ask('without_creator', pk) == []

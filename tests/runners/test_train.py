@@ -16,7 +16,7 @@ from ase.io import write
 
 from aiida_mlip_al.data.extxyz import labelled_atoms
 from aiida_mlip_al.parsers.mace_train import chosen_epoch, parse_results
-from aiida_mlip_al.runners.train import check_stress
+from aiida_mlip_al.runners.train import check_stress, save_checkpoint
 
 RUNNERS = Path(__file__).parents[2] / 'aiida_mlip_al' / 'runners'
 
@@ -112,6 +112,37 @@ def test_the_epoch_of_the_model(tmp_path: Path, choose_epoch: str, stage_two: fl
     )
     assert len(list((tmp_path / 'checkpoints').glob('*.pt'))) == (1 if stage_two is None else 2)
     assert all(bool(torch.isfinite(p).all()) for p in torch.load(tmp_path / name, weights_only=False).parameters())
+
+
+def test_a_checkpoint_is_whole_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended while it writes (time limit, node): the one before is still there, and it is what a training goes on from."""
+    import torch
+    from mace.tools.checkpoint import CheckpointIO
+
+    monkeypatch.setattr(CheckpointIO, 'save', save_checkpoint)
+    saved = CheckpointIO(str(tmp_path / 'checkpoints'), tag='mace', swa_start=6)
+    files = tmp_path / 'checkpoints'
+    saved.save({'weight': torch.tensor(1.0)}, 2)
+    saved.save({'weight': torch.tensor(2.0)}, 4)
+    assert [path.name for path in files.iterdir()] == ['mace_epoch-4.pt']
+
+    def write_half(checkpoint: object, path: Path) -> None:
+        path.write_bytes(b'PK half of it')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, 'save', write_half)
+        with pytest.raises(KeyboardInterrupt):
+            saved.save({'weight': torch.tensor(3.0)}, 5)
+    checkpoint, epoch = CheckpointIO(str(files), tag='mace', swa_start=6).load_latest()
+    assert (checkpoint, epoch) == ({'weight': 2.0}, 4)
+
+    saved.save({'weight': torch.tensor(4.0)}, 4)
+    assert saved.load_latest()[0] == {'weight': 4.0}, 'the same epoch again'
+    saved.save({'weight': torch.tensor(5.0)}, 6, keep_last=True)
+    saved.save({'weight': torch.tensor(6.0)}, 8)
+    assert {path.name for path in files.glob('*.pt')} == {'mace_epoch-4.pt', 'mace_epoch-8_swa.pt'}
+    assert saved.load_latest(swa=True) == ({'weight': 6.0}, 8)
 
 
 def forces_of(model: Path, frames: list[Atoms]) -> np.ndarray:
