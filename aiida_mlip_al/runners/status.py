@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -11,9 +12,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 Config = dict[str, Any]
 Task = Callable[[Config, dict[str, Any]], None]
@@ -40,14 +42,20 @@ def run(task: Task) -> NoReturn:
     null when finished), `wall_s`, `cpu_s`, `versions` and whatever the task put into its second argument. When the file
     is missing, the runner was killed.
 
+    A job may be sent twice, if AiiDA's daemon is killed before it has noted the number of the first one: the second waits for the
+    first, and ends if there is nothing left to do.
+
     :param task: function of the configuration and of a dictionary that it may add status entries to at any time.
     """
     if len(sys.argv) != 2:
         sys.exit(f'usage: {sys.argv[0]} CONFIG.json')
     config_file = Path(sys.argv[1])
     status_file = Path(f'{config_file.stem}.status.json')
-    status_file.unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, _terminate)
+    lock = _wait_for_twin(Path(f'{config_file.stem}.lock'))
+    if _is_finished(status_file):
+        sys.exit(0)
+    status_file.unlink(missing_ok=True)
     began = time.monotonic()
     status: dict[str, Any] = {'finished': False, 'error': None, 'versions': versions('numpy', 'ase')}
     try:
@@ -62,6 +70,7 @@ def run(task: Task) -> NoReturn:
     cpu = cpu_seconds() + cpu_seconds(resource.RUSAGE_CHILDREN)
     status.update(wall_s=round(time.monotonic() - began, 3), cpu_s=round(cpu, 3))
     _write(status_file, status)
+    lock.close()
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(0 if status['finished'] else 1)
@@ -103,6 +112,22 @@ def _read_config(path: Path) -> Config:
     if not isinstance(config, dict):
         raise ValueError(f'{path} must hold a JSON object.')
     return config
+
+
+def _wait_for_twin(path: Path) -> IO[str]:
+    """Return a lock that one process at a time can have, as soon as it is free; it is, too, when its holder was killed."""
+    lock = path.open('w')
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _is_finished(status_file: Path) -> bool:
+    """Return whether a status file tells of work that was done."""
+    try:
+        return bool(json.loads(status_file.read_text())['finished'])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

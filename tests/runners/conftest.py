@@ -42,7 +42,8 @@ class Job:
         shutil.copytree(RUNNERS, folder / 'runners', ignore=shutil.ignore_patterns('__pycache__'))
 
     def prepare(self, name: str, config: dict[str, Any], structures: Sequence[Atoms] | None = None) -> None:
-        """Write the input files."""
+        """Write the input files; what an earlier run did does not count."""
+        (self.folder / f'{name}.status.json').unlink(missing_ok=True)
         (self.folder / f'{name}.json').write_text(json.dumps(config))
         if structures is not None:
             write(self.folder / 'structures.extxyz', structures, format='extxyz')

@@ -15,6 +15,7 @@ from aiida import orm
 from aiida.common.exceptions import ValidationError
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
+from aiida.schedulers.plugins.slurm import SlurmScheduler
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
@@ -164,6 +165,24 @@ def test_job_cancelled_before_it_began_is_sent_again(slurm, recorded, copper, lo
     assert slurm.state(first.get_job_id()) == 'CANCELLED'
     assert (first.exit_status, second.exit_status) == (300, 0)
     assert 'labels' not in first.outputs
+
+
+def test_job_that_was_sent_twice_computes_once(slurm, recorded, copper, log, count, monkeypatch):
+    """A daemon that is killed between sbatch and the note of the job's number sends it again when it goes on."""
+    submit_once = SlurmScheduler.submit_job
+    sent = []
+
+    def submit_twice(scheduler, *arguments):
+        sent.extend(submit_once(scheduler, *arguments) for _ in range(2))
+        return sent[-1]
+
+    monkeypatch.setattr(SlurmScheduler, 'submit_job', submit_twice)
+    structures = copper(3)
+    results, node = run(structures=structures, ase=recorded(seconds=1.0, seconds_later=1.0), batch_size=3)
+    assert count('job with labels sent twice', structures, results, node) == (0, 0)
+    assert_complete(structures, results, node, log)
+    assert len(log.jobs()) == 1
+    assert [slurm.state(job) for job in sent] == ['COMPLETED', 'COMPLETED']
 
 
 def test_batch_goes_on_after_its_node_was_lost(slurm, recorded, copper, log, during, count):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
+from aiida.schedulers.plugins.direct import DirectScheduler
 
 from aiida_mlip_al.workflows.label import late_jobs
 
@@ -41,6 +42,25 @@ def test_batches_become_one_shard_and_one_label_each(python_code, emt, copper):
         np.testing.assert_allclose(frame.arrays['REF_forces'], label.forces, atol=1e-8)
         np.testing.assert_allclose(frame.positions, structures[frame.info['name']].get_ase().positions, atol=1e-8)
     assert len(jobs_of(node)) == 3
+
+
+def test_a_job_that_was_sent_twice_labels_once(python_code, copper, fake_calculator, monkeypatch, tmp_path):
+    """As after `kill -9` of the daemon between the submission of a job and the note of its number."""
+    submit_once = DirectScheduler.submit_job
+    sent = []
+
+    def submit_twice(scheduler, *arguments):
+        sent.extend(submit_once(scheduler, *arguments) for _ in range(2))
+        return sent[-1]
+
+    monkeypatch.setattr(DirectScheduler, 'submit_job', submit_twice)
+    made = tmp_path / 'calculators'
+    springs = fake_calculator('Springs', log=str(made))
+    results, node = run(structures=copper(3), ase={'code': python_code, **springs})
+    assert len(sent) == 2
+    assert node.exit_status == 0
+    assert results['report']['n_labelled'] == 3
+    assert len(made.read_text().splitlines()) == 1
 
 
 def test_rejections_are_counted_and_tolerated_up_to_a_fraction(python_code, emt, copper):
