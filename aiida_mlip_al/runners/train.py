@@ -12,13 +12,11 @@ Writes train.xyz, valid.xyz, mace.yaml (the file that `mace_run_train --config m
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +136,10 @@ def take_reference_energies(path: Path, energies: Mapping[int, float]) -> None:
 
 
 def save_checkpoint(self: Any, checkpoint: Mapping[str, Any], epochs: int, keep_last: bool = False) -> None:
-    """Save a checkpoint such that there is a whole one at any moment, for a time limit may end the job at any.
+    """Save a checkpoint in the place of the one before, such that there is a whole one whenever a time limit ends the job.
 
     MACE (0.3.16) removes the old one first and then writes the new one: a training that ends in between begins anew, and
-    one that ends while it writes leaves a file that cannot be read.
+    one that ends while it writes leaves a file that cannot be read. Each stage keeps its own.
 
     :param self: the ``mace.tools.checkpoint.CheckpointIO`` that has this as its method ``save``, whose parameters these are.
     """
@@ -153,34 +151,10 @@ def save_checkpoint(self: Any, checkpoint: Mapping[str, Any], epochs: int, keep_
     draft = new.with_name(f'{new.name}.draft')
     torch.save(checkpoint, draft)
     os.replace(draft, new)
-    old = None if self.old_path is None else Path(self.old_path)
-    if old not in (None, new) and not self.keep and not keep_last:
+    old = Path(self.old_path or new)
+    if old != new and not self.keep and old.stem.endswith('_swa') == new.stem.endswith('_swa'):
         old.unlink()
     self.old_path = str(new)
-
-
-@contextmanager
-def last_epoch_chosen(tools: Any) -> Iterator[None]:
-    """Let mace_run_train make its model of the last epoch, not of that with the smallest loss on the validation frames.
-
-    :param tools: the module ``mace.tools``.
-    """
-    train = tools.train
-
-    def train_and_save(*args: Any, **kwargs: Any) -> None:
-        train(*args, **kwargs)
-        bound = inspect.signature(train).bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        state = tools.CheckpointState(given['model'], given['optimizer'], given['lr_scheduler'])
-        with given['ema'].average_parameters() if given['ema'] is not None else nullcontext():
-            given['checkpoint_handler'].save(state=state, epochs=given['max_num_epochs'] - 1)
-
-    tools.train = train_and_save
-    try:
-        yield
-    finally:
-        tools.train = train
 
 
 def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
@@ -202,6 +176,9 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
         arguments.update(
             scheduler='ExponentialLR', lr_scheduler_gamma=settings['final_lr_fraction'] ** (1 / (epochs - 1))
         )
+    if settings['choose_epoch'] == 'last':
+        # MACE makes its model of the last checkpoint, and saves one of each epoch that it looks at, not of improvements only.
+        arguments.update(save_all_checkpoints=True)
     if settings.get('replay'):
         arguments.update(pt_train_file=settings['replay'])
     elif 'foundation_model' in arguments:
@@ -210,15 +187,13 @@ def main(settings: dict[str, Any], status: dict[str, Any]) -> None:
     status.update(n_train=n_train, n_validation=n_valid, epochs=epochs, batch_size=batch_size)
 
     from mace import __version__ as mace_version
-    from mace import tools
     from mace.cli import run_train
     from mace.tools import build_default_arg_parser
     from mace.tools.checkpoint import CheckpointIO
 
     status.update(mace=mace_version)
     CheckpointIO.save = save_checkpoint
-    with last_epoch_chosen(tools) if settings.get('choose_epoch') == 'last' else nullcontext():
-        run_train.run(build_default_arg_parser().parse_args(['--config', 'mace.yaml']))
+    run_train.run(build_default_arg_parser().parse_args(['--config', 'mace.yaml']))
 
     models = [Path('mace_stagetwo.model'), Path('mace.model')]
     made = next((path for path in models if path.exists()), None)

@@ -67,8 +67,16 @@ def train(folder: Path, frames: list[Atoms], arguments: dict[str, Any], **own: A
     given |= {'name': 'mace', 'seed': 1, 'work_dir': '.', 'device': 'cpu', 'plot': False, 'save_cpu': True}
     given |= {'energy_key': 'REF_energy', 'forces_key': 'REF_forces', 'error_table': 'PerAtomMAE'}
     given |= {'E0s': '{1: -10.25, 8: -2000.125}', 'atomic_numbers': '[1, 8]', **arguments}
-    defaults = {'gradient_steps': 2, 'stage_two_fraction': None, 'final_lr_fraction': None, 'bootstrap': None}
-    settings = {**defaults, **own, 'seed': 1, 'shards': ['shard.xyz'], 'replay': None, 'arguments': given}
+    defaults = dict.fromkeys(('stage_two_fraction', 'final_lr_fraction', 'choose_epoch', 'bootstrap'))
+    settings = {
+        'gradient_steps': 2,
+        **defaults,
+        **own,
+        'seed': 1,
+        'shards': ['shard.xyz'],
+        'replay': None,
+        'arguments': given,
+    }
     (folder / 'train.json').write_text(json.dumps(settings))
     command = [sys.executable, '-W', 'ignore', str(RUNNERS / 'train.py'), 'train.json']
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -110,7 +118,13 @@ def test_the_epoch_of_the_model(tmp_path: Path, choose_epoch: str, stage_two: fl
     assert error == pytest.approx(curve.metrics['force_mae'][curve.epochs.index(expected)], rel=1e-3), (
         'averaged weights'
     )
-    assert len(list((tmp_path / 'checkpoints').glob('*.pt'))) == (1 if stage_two is None else 2)
+    kept = {path.name for path in (tmp_path / 'checkpoints').glob('*.pt')}
+    ends = (
+        {f'mace_run-1_epoch-{expected}.pt'}
+        if stage_two is None
+        else {'mace_run-1_epoch-0.pt', 'mace_run-1_epoch-8_swa.pt'}
+    )
+    assert kept == ends, 'one for each stage, and what a training that is cut off would go on from'
     assert all(bool(torch.isfinite(p).all()) for p in torch.load(tmp_path / name, weights_only=False).parameters())
 
 
@@ -139,7 +153,7 @@ def test_a_checkpoint_is_whole_at_any_moment(tmp_path: Path, monkeypatch: pytest
 
     saved.save({'weight': torch.tensor(4.0)}, 4)
     assert saved.load_latest()[0] == {'weight': 4.0}, 'the same epoch again'
-    saved.save({'weight': torch.tensor(5.0)}, 6, keep_last=True)
+    saved.save({'weight': torch.tensor(5.0)}, 6)
     saved.save({'weight': torch.tensor(6.0)}, 8)
     assert {path.name for path in files.glob('*.pt')} == {'mace_epoch-4.pt', 'mace_epoch-8_swa.pt'}
     assert saved.load_latest(swa=True) == ({'weight': 6.0}, 8)
