@@ -13,7 +13,14 @@ import psutil
 
 @contextmanager
 def terminated_when(runner: str, ready: Callable[[Path], bool]) -> Iterator[list[Path]]:
-    """Send SIGTERM to the next job of a runner in whose folder a condition holds, as a time limit does; yields the folders."""
+    """Send SIGTERM to the next job of a runner in whose folder a condition holds, as a time limit does; yields the folders.
+
+    Only jobs of this profile's computers: tests beside this one have jobs of their own.
+    """
+    from aiida.orm import Computer
+
+    own = [Path(computer.get_workdir()) for computer in Computer.collection.all()]
+    assert own, 'the computer must be there before'
     done = threading.Event()
     stopped: list[Path] = []
 
@@ -24,6 +31,7 @@ def terminated_when(runner: str, ready: Callable[[Path], bool]) -> Iterator[list
                     folder = Path(process.cwd())
                     if (
                         f'runners/{runner}.py' in process.cmdline()
+                        and any(folder.is_relative_to(work) for work in own)
                         and process.parent().name() == 'bash'
                         and ready(folder)
                     ):
