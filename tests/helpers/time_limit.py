@@ -37,7 +37,7 @@ def terminated_when(runner: str, ready: Callable[[Path], bool]) -> Iterator[list
                     ):
                         process.terminate()
                         stopped.append(folder)
-                except (psutil.Error, AttributeError):
+                except (psutil.Error, AttributeError, OSError):  # gone, or its files are not there yet
                     continue
             time.sleep(0.3)
 
