@@ -11,7 +11,7 @@ import psutil
 import pytest
 from helpers.fault_table import row
 
-pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def daemon_processes(folder: Path) -> list[psutil.Process]:
@@ -46,7 +46,7 @@ def test_run_goes_on_after_its_broker_and_its_daemon_were_killed(installation, r
     assert 'was started' in installation.cli('setup', 'daemon')
     assert 'is running' in installation.cli('setup', 'daemon')
 
-    wait_for('True', lambda: str(installation.ask('state', pk)['terminated']), 1300)
+    wait_for('True', lambda: str(installation.ask('state', pk)['terminated']), 800)
     assert installation.ask('state', pk)['exit_status'] == 0, installation.verdi('process', 'report', str(pk))
     lost = installation.ask('structures_without_label', pk)
     repeated = installation.ask('labelled_more_than_once', pk)

@@ -18,6 +18,7 @@ from aiida.plugins import WorkflowFactory
 from aiida.schedulers.plugins.slurm import SlurmScheduler
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from helpers.sent_twice import send_twice
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -169,14 +170,7 @@ def test_job_cancelled_before_it_began_is_sent_again(slurm, recorded, copper, lo
 
 def test_job_that_was_sent_twice_computes_once(slurm, recorded, copper, log, count, monkeypatch):
     """A daemon that is killed between sbatch and the note of the job's number sends it again when it goes on."""
-    submit_once = SlurmScheduler.submit_job
-    sent = []
-
-    def submit_twice(scheduler, *arguments):
-        sent.extend(submit_once(scheduler, *arguments) for _ in range(2))
-        return sent[-1]
-
-    monkeypatch.setattr(SlurmScheduler, 'submit_job', submit_twice)
+    sent = send_twice(SlurmScheduler, monkeypatch)
     structures = copper(3)
     results, node = run(structures=structures, ase=recorded(seconds=1.0, seconds_later=1.0), batch_size=3)
     assert count('job with labels sent twice', structures, results, node) == (0, 0)

@@ -9,6 +9,7 @@ import pytest
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from aiida.schedulers.plugins.direct import DirectScheduler
+from helpers.sent_twice import send_twice
 
 from aiida_mlip_al.workflows.label import late_jobs
 
@@ -46,14 +47,7 @@ def test_batches_become_one_shard_and_one_label_each(python_code, emt, copper):
 
 def test_a_job_that_was_sent_twice_labels_once(python_code, copper, fake_calculator, monkeypatch, tmp_path):
     """As after `kill -9` of the daemon between the submission of a job and the note of its number."""
-    submit_once = DirectScheduler.submit_job
-    sent = []
-
-    def submit_twice(scheduler, *arguments):
-        sent.extend(submit_once(scheduler, *arguments) for _ in range(2))
-        return sent[-1]
-
-    monkeypatch.setattr(DirectScheduler, 'submit_job', submit_twice)
+    sent = send_twice(DirectScheduler, monkeypatch)
     made = tmp_path / 'calculators'
     springs = fake_calculator('Springs', log=str(made))
     results, node = run(structures=copper(3), ase={'code': python_code, **springs})
