@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType, validate_link_label
+from aiida.manage import get_manager
 from aiida.orm.entities import EntityTypes
 from aiida.orm.utils.links import LinkManager, LinkTriple
 from plumpy.utils import AttributesFrozendict
 
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
-# So many nodes of a namespace are read when they are asked for, not held.
+# So many nodes of a namespace are read when they are asked for, not held; a process of so many is not stored in one transaction.
 MANY = 50
 
 
@@ -25,14 +27,17 @@ class ManyNodes:
     that is not stored yet, or of the outputs of one process under names of its own, cannot. With each change of state AiiDA
     writes a checkpoint with all inputs and outputs; here nodes that are linked are not in it, but are found again by their links,
     and the text of the other inputs, which never change, is made once. With each commit SQLAlchemy goes through all nodes in
-    memory; here a work chain holds neither many inputs nor, until it finishes, the outputs that are linked.
+    memory, and what is read of them next is asked of the database again; here a work chain holds neither many inputs nor, until
+    it finishes, the outputs that are linked, and nodes are stored together.
     """
 
     node: orm.ProcessNode
 
     def on_create(self) -> None:
         """Store and link the inputs; then they can be read again, and need not be held."""
-        super().on_create()  # type: ignore[misc]
+        many = len(self._flat_inputs()) > MANY  # type: ignore[attr-defined]
+        with nullcontext() if many else one_transaction():
+            super().on_create()  # type: ignore[misc]
         if self._holds_little:
             self._raw_inputs = let_go(self.raw_inputs or {})  # type: ignore[attr-defined]
             self._parsed_inputs = let_go(self.inputs)  # type: ignore[attr-defined]
@@ -116,7 +121,7 @@ class ManyNodes:
     def _create(self, outputs: dict[str, orm.Data]) -> None:
         items = iter(outputs.items())
         while chunk := list(islice(items, CHUNK)):
-            with self.node.backend.transaction():
+            with one_transaction():
                 for name, node in chunk:
                     node.base.links.incoming_cache.append(LinkTriple(self.node, LinkType.CREATE, name))
                     node.store()
@@ -130,6 +135,28 @@ class ManyNodes:
         ]
         if rows:
             self.node.backend.bulk_insert(EntityTypes.LINK, rows)
+
+
+@contextmanager
+def one_transaction() -> Iterator[None]:
+    """Read and write as one, after what other processes are writing.
+
+    SQLite has a transaction wait for those of others for five seconds, but refuses it at once if it has read before it writes,
+    as AiiDA's does when it stores a node: here it asks for the right to write at first.
+    """
+    storage = get_manager().get_profile_storage()
+    session = storage.get_session()
+    connection = session.connection()
+    begins = connection.dialect.name == 'sqlite' and not connection.connection.in_transaction
+    if begins:
+        connection.exec_driver_sql('BEGIN IMMEDIATE')
+    try:
+        with storage.transaction():
+            yield
+    except BaseException:
+        if begins:
+            session.rollback()
+        raise
 
 
 def without_nodes(values: Mapping[str, Any]) -> Any:
@@ -147,6 +174,20 @@ class StoredNodes(AttributesFrozendict):
 
     def __getitem__(self, name: str) -> orm.Node:
         return orm.load_node(super().__getitem__(name))
+
+    def pk_of(self, name: str) -> int:
+        """Return the PK of a node."""
+        return super().__getitem__(name)
+
+
+def nodes_of(namespace: Mapping[str, orm.Node], names: Iterable[str]) -> dict[str, orm.Node]:
+    """Return some nodes of a namespace; if they are not held, they are read in one question to the database."""
+    if not isinstance(namespace, StoredNodes):
+        return {name: namespace[name] for name in names}
+    pks = {name: namespace.pk_of(name) for name in names}
+    query = orm.QueryBuilder().append(orm.Node, filters={'id': {'in': list(pks.values())}}, project=['id', '*'])
+    nodes = dict(query.all())
+    return {name: nodes[pk] for name, pk in pks.items()}
 
 
 def let_go(values: Any) -> Any:

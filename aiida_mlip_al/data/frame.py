@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida.orm import StructureData
@@ -64,9 +65,12 @@ def formula_of(structure: StructureData) -> str:
     return reduced_formula(structure.get_formula())
 
 
-def atoms_of(structure: StructureData) -> Atoms:
-    """Return numbers, positions, cell and pbc of a structure in one question to the database; ``get_ase`` asks a dozen."""
-    attributes = structure.base.attributes.all
+def atoms_of(structure: StructureData, attributes: Mapping[str, Any] | None = None) -> Atoms:
+    """Return numbers, positions, cell and pbc of a structure in one question to the database; ``get_ase`` asks a dozen.
+
+    :param attributes: all of the structure's, if they have been read; then none is asked.
+    """
+    attributes = attributes or structure.base.attributes.all
     kinds = {kind['name']: kind for kind in attributes['kinds']}
     if any(len(kind['symbols']) != 1 or kind['weights'] != [1.0] for kind in kinds.values()):
         return structure.get_ase()

@@ -127,15 +127,25 @@ class LabelData(ArrayData):
         )
 
     def _load_arrays(self) -> dict[str, np.ndarray]:
-        if self.FILENAME not in self.base.repository.list_object_names():
-            # One file for each array: a label of an archive, or of AiiDA's own methods.
+        if not self._is_one_file:
             return {name: super(LabelData, self).get_array(name) for name in super()._arraynames_from_files()}
-        content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with self._open_arrays() as arrays:
             return dict(arrays)
 
     def _arraynames_from_files(self) -> list[str]:
-        return list(self._load_arrays())
+        if not self._is_one_file:
+            return super()._arraynames_from_files()
+        with self._open_arrays() as arrays:
+            return list(arrays)
+
+    @property
+    def _is_one_file(self) -> bool:
+        """Not one file for each array, as in a label of an archive, or of AiiDA's own methods."""
+        return self.FILENAME in self.base.repository.list_object_names()
+
+    def _open_arrays(self) -> Any:
+        content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
+        return np.load(io.BytesIO(content), allow_pickle=False)
 
     @property
     def energy(self) -> float:

@@ -78,9 +78,11 @@ def label_structure(
     :param energy_extrapolated: the energy at zero smearing, eV, if the engine knows it.
     :raises ValueError: if a number is missing, misshapen or not finite.
     """
-    attributes = structure.base.attributes
+    attributes = structure.base.attributes.all
     temperature = attributes.get('origin', {}).get('temperature_K')
-    atoms = labelled_atoms(atoms_of(structure), energy, forces, stress, stress_axes, temperature_K=temperature)
+    atoms = labelled_atoms(
+        atoms_of(structure, attributes), energy, forces, stress, stress_axes, temperature_K=temperature
+    )
     return LabelData.from_ase(atoms, *theory, attributes.get('split', 'train'), energy_extrapolated)
 
 

@@ -11,7 +11,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.base import with_memory
 from aiida_mlip_al.calculations.functions import collect_labels
-from aiida_mlip_al.calculations.many_nodes import ManyNodes
+from aiida_mlip_al.calculations.many_nodes import ManyNodes, nodes_of
 from aiida_mlip_al.calculations.vasp_functions import frames_in, read_vasp_md
 from aiida_mlip_al.data import DatasetData, LabelData
 from aiida_mlip_al.data.vasp_result import theory_of
@@ -167,7 +167,7 @@ class LabelWorkChain(ManyNodes, Pool):
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
             batch, attempt, memory = self.ctx.queue.pop(0)
             exposed = AttributeDict(self.exposed_inputs(self.engine.process, self.engine.name))
-            inputs = self.engine.inputs(exposed, {name: self.inputs.structures[name] for name in batch})
+            inputs = self.engine.inputs(exposed, nodes_of(self.inputs.structures, batch))
             if 'options' in inputs.metadata:
                 inputs.metadata.options = with_memory(inputs.metadata.options, memory)
             label = f'batch_{self.ctx.sent:03d}'
@@ -224,7 +224,7 @@ class LabelWorkChain(ManyNodes, Pool):
         for reason in outcome.rejected.values():
             self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
         if 'report' in node.outputs:
-            self.ctx.finished[label] = node
+            self.ctx.finished[label] = node.pk
 
     def should_collect(self) -> bool:
         """Collect unless nothing came back at all."""
@@ -232,7 +232,7 @@ class LabelWorkChain(ManyNodes, Pool):
 
     def collect(self) -> None:
         """Make one shard and one report of all batches."""
-        finished = self.ctx.finished
+        finished = {label: orm.load_node(pk) for label, pk in self.ctx.finished.items()}
         if len(finished) == 1:
             (only,) = finished.values()
             collected = {name: only.outputs[name] for name in ('dataset', 'report') if name in only.outputs}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +17,7 @@ from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 from plumpy.persistence import Bundle, LoadSaveContext
 
-from aiida_mlip_al.calculations.many_nodes import CHUNK, MANY, ManyNodes
+from aiida_mlip_al.calculations.many_nodes import CHUNK, MANY, ManyNodes, one_transaction
 
 
 class PassOn(WorkChain):
@@ -42,6 +47,61 @@ def links(node: orm.ProcessNode) -> set[tuple[str, str, str]]:
     found = [(link.node.uuid, link.link_type.value, link.link_label) for link in both]
     assert len(found) == len(set(found)), 'no link is there twice'
     return set(found)
+
+
+def sqlite_database() -> str:
+    """Return the profile's database; skip the test on another one."""
+    url = get_manager().get_profile_storage().get_session().get_bind().url
+    if 'sqlite' not in url.drivername:
+        pytest.skip('only SQLite has one writer at a time')
+    return str(url.database)
+
+
+@contextmanager
+def others_write() -> Iterator[None]:
+    """Have another connection hold the right to write to the SQLite database for 0.3 s of each 0.4 s."""
+    database, done = sqlite_database(), threading.Event()
+
+    def write() -> None:
+        connection = sqlite3.connect(database, isolation_level=None)
+        while not done.is_set():
+            connection.execute('BEGIN IMMEDIATE')
+            time.sleep(0.3)
+            connection.execute('ROLLBACK')
+            time.sleep(0.1)
+        connection.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_transaction_waits_for_those_of_others() -> None:
+    node = orm.Int(1).store()
+    with others_write():
+        for value in range(3):
+            with one_transaction():
+                assert node.value == 1
+                orm.Int(value).store()
+
+
+def test_transaction_that_fails_leaves_nothing_and_lets_others_write() -> None:
+    node = orm.Int(1)
+
+    def fail() -> None:
+        with one_transaction():
+            raise KeyError(node.store().pk)
+
+    with pytest.raises(KeyError):
+        fail()
+    with sqlite3.connect(sqlite_database(), timeout=0) as another:
+        another.execute('BEGIN IMMEDIATE')
+    assert orm.QueryBuilder().append(orm.Int, filters={'uuid': node.uuid}).count() == 0
+    assert orm.Int(2).store().is_stored
 
 
 def test_work_chain_has_the_links_of_a_plain_one() -> None:
@@ -77,6 +137,15 @@ def test_inputs_are_there_after_a_restart() -> None:
 def test_hostile_name_is_refused() -> None:
     with pytest.raises(ValueError, match='only alphanumeric and underscores'):
         run_get_node(PassManyOn, given={'a': orm.Int(1), 'b; touch marker': orm.Int(2)})
+
+
+@pytest.mark.slow
+def test_job_is_done_while_others_write(python_code: Any, emt: Any, copper: Any) -> None:
+    with others_write():
+        inputs = {'code': python_code, 'calculator': emt, 'structures': copper(CHUNK + 2)}
+        results, node = run_get_node(CalculationFactory('mlip_al.label'), **inputs)
+    assert node.is_finished_ok, node.exception or node.exit_message
+    assert len(results['labels']) == CHUNK + 2
 
 
 @pytest.mark.slow
