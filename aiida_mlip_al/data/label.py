@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from aiida.orm import ArrayData
+from aiida.orm.nodes.caching import NodeCaching
 from ase import Atoms, units
 
 from .extxyz import (
@@ -19,6 +20,15 @@ from .extxyz import (
     labelled_atoms,
     stress_of,
 )
+
+
+class LabelCaching(NodeCaching):
+    """Hash the file by its key in the repository, which is a hash; AiiDA first asks whether the file exists."""
+
+    def get_objects_to_hash(self) -> dict[str, Any]:
+        """Return what is hashed."""
+        attributes = self._node.base.attributes.all
+        return {'class': str(type(self._node)), 'attributes': attributes, 'files': self._node.base.repository.metadata}
 
 
 class LabelData(ArrayData):
@@ -34,6 +44,7 @@ class LabelData(ArrayData):
     """
 
     FILENAME = 'label.npz'
+    _CLS_NODE_CACHING = LabelCaching
     _cached_arrays: dict[str, np.ndarray]
 
     @classmethod

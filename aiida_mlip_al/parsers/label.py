@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from aiida.common.links import LinkType
 from aiida.engine import ExitCode
 
 from aiida_mlip_al.data import LabelData
@@ -45,14 +46,16 @@ class LabelParser(RunnerParser):
 
     def parse(self, **_: Any) -> ExitCode | None:
         """Parse the retrieved files."""
-        structures = self.node.inputs.structures
+        inputs = self.node.base.links.get_incoming(link_type=LinkType.INPUT_CALC).nested()
+        structures = inputs['structures']
         names = sorted(structures)
         records = self.read_records('label.jsonl')
         status = self.read_status()
         frames = {int(atoms.info['index']): atoms for atoms in load_complete_frames(self.read_text('labels.extxyz'))}
         versions: dict[str, str] = next((record['versions'] for record in records if 'versions' in record), {})
         records = [record for record in records if 'index' in record]
-        theory = self.theory(versions)
+        files = content_hashes(inputs.get('files', {}))
+        theory = theory_of(inputs['calculator'].get_dict(), files, versions)
 
         labels: dict[str, LabelData] = {}
         rejected: dict[str, Rejection] = {}
@@ -87,8 +90,3 @@ class LabelParser(RunnerParser):
             described = ', '.join(f'{count} {reason}' for reason, count in sorted(report['reasons'].items()))
             return self.exit_codes.ERROR_ALL_REJECTED.format(reasons=described)
         return None
-
-    def theory(self, versions: dict[str, str]) -> Theory:
-        """Return name and fingerprint of this job's level of theory."""
-        files = self.node.inputs.files if 'files' in self.node.inputs else {}
-        return theory_of(self.node.inputs.calculator.get_dict(), content_hashes(files), versions)

@@ -151,7 +151,7 @@ class LabelWorkChain(ManyNodes, Pool):
                 structures={name: structures[name] for name in known},
                 trajectories=trajectories,
             )
-            self.take('computed', node, self.engine.outcome(node, known))
+            self.take('computed', self.engine.outcome(node, known))
             self.report(f'{self.ctx.n_labelled} labels are those of the dynamics')
         return set(known)
 
@@ -183,7 +183,7 @@ class LabelWorkChain(ManyNodes, Pool):
         for node in self.ended(self.ctx.running):
             label, batch, attempt, memory = self.ctx.running.pop(node.pk)
             outcome = self.engine.outcome(node, batch)
-            self.take(label, node, outcome)
+            self.take(label, outcome)
             if outcome.unfinished:
                 self.report(f'<{node.pk}> left {len(outcome.unfinished)} structures: {outcome.message}')
                 self.send_again(outcome, attempt, memory)
@@ -216,15 +216,16 @@ class LabelWorkChain(ManyNodes, Pool):
         self.report(f'given up ({reason}): {", ".join(names)}')
         self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + len(names)
 
-    def take(self, label: str, node: orm.ProcessNode, outcome: LabelOutcome) -> None:
+    def take(self, label: str, outcome: LabelOutcome) -> None:
         """Attach labels and count rejections."""
         for name, data in outcome.labels.items():
             self.out(f'labels.{name}', data)
         self.ctx.n_labelled += len(outcome.labels)
         for reason in outcome.rejected.values():
             self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
-        if 'report' in node.outputs:
-            self.ctx.finished[label] = node.pk
+        if outcome.collected:
+            # Nodes would be in every checkpoint.
+            self.ctx.finished[label] = {name: data.pk for name, data in outcome.collected.items()}
 
     def should_collect(self) -> bool:
         """Collect unless nothing came back at all."""
@@ -232,15 +233,15 @@ class LabelWorkChain(ManyNodes, Pool):
 
     def collect(self) -> None:
         """Make one shard and one report of all batches."""
-        finished = {label: orm.load_node(pk) for label, pk in self.ctx.finished.items()}
+        finished: dict[str, dict[str, int]] = self.ctx.finished
+        datasets, reports = (
+            {label: orm.load_node(made[name]) for label, made in finished.items() if name in made}
+            for name in ('dataset', 'report')
+        )
         if len(finished) == 1:
-            (only,) = finished.values()
-            collected = {name: only.outputs[name] for name in ('dataset', 'report') if name in only.outputs}
+            collected = {name: orm.load_node(pk) for made in finished.values() for name, pk in made.items()}
         else:
-            collected = collect_labels(
-                datasets={label: node.outputs.dataset for label, node in finished.items() if 'dataset' in node.outputs},
-                reports={label: node.outputs.report for label, node in finished.items()},
-            )
+            collected = collect_labels(datasets=datasets, reports=reports)
         for name, data in collected.items():
             self.out(name, data)
 

@@ -29,7 +29,8 @@ REASONS = {
 class LabelOutcome:
     """What a finished process gave: labels and rejections by structure name, and the structures that it never got to.
 
-    ``reason`` says in a word why it did not, ``curable`` whether sending those again can help.
+    ``collected`` has its shard and its report, if it made them; ``reason`` says in a word why it left structures, ``curable``
+    whether sending those again can help.
     """
 
     labels: dict[str, orm.Data] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class LabelOutcome:
     message: str = ''
     reason: str = 'not_reached'
     curable: bool = True
+    collected: dict[str, orm.Data] = field(default_factory=dict)
 
 
 class LabelEngine(ABC):
@@ -110,7 +112,8 @@ class BatchLabelEngine(LabelEngine):
         labels = dict(outputs.get('labels', {}))
         rejected = {item['structure']: item['reason'] for item in outputs['report']['rejected']}
         unfinished = [name for name in names if name not in labels and name not in rejected]
-        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', reason, curable)
+        collected = {name: outputs[name] for name in ('dataset', 'report') if name in outputs}
+        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', reason, curable, collected)
 
 
 class AseLabelEngine(BatchLabelEngine):
