@@ -100,7 +100,7 @@ class ManyNodes:
             return
         if isinstance(self.node, orm.CalculationNode):
             # AiiDA's engine links some outputs of a job itself.
-            known.update(self._stored_links().all_link_labels())
+            known.update(self._stored_links(only_uuid=True).all_link_labels())
         new = {name: node for name, node in outputs.items() if name not in known}
         for name in new:
             validate_link_label(name)
@@ -115,8 +115,8 @@ class ManyNodes:
                 self._outputs = {}
         known.update(new)
 
-    def _stored_links(self) -> LinkManager:
-        return self.node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN))
+    def _stored_links(self, only_uuid: bool = False) -> LinkManager:
+        return self.node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN), only_uuid=only_uuid)
 
     def _create(self, outputs: dict[str, orm.Data]) -> None:
         items = iter(outputs.items())

@@ -49,8 +49,9 @@ class SelectionSettings:
     :param strata: what the strata are of.
     :param min_rmsd: with 'rmsd', molecules closer than this (Å) are duplicates, whatever their descriptors.
     :param exclude_hydrogen: with 'rmsd', compare the other atoms.
-    :param max_per_trajectory: most candidates taken from one trajectory; None for no limit.
-    :param max_per_system: the same for each system; 'fair' shares the budget evenly as far as there are candidates.
+    :param max_per_trajectory: most candidates taken from one trajectory; 'fair' shares the budget evenly as far as there are
+        candidates; None for no limit.
+    :param max_per_system: the same for each system.
     :param max_per_composition: the same for each composition.
     :param max_force: frames with a larger force (eV/Å) are unphysical; None for no limit.
     :param seed: of every random choice, non-negative.
@@ -60,7 +61,7 @@ class SelectionSettings:
     audit_fraction: float = 0.05
     diversity: Diversity = 'largest_cluster'
     duplicate_tolerance: float | None = 0.01
-    max_per_trajectory: int | None = None
+    max_per_trajectory: Share = None
     max_force: float | None = 50.0
     strata: Strata = 'deviation'
     min_rmsd: float = 0.05

@@ -44,7 +44,9 @@ class SelectParameters(StepParameters):
     duplicate_tolerance: float | None = Field(
         default=0.01, ge=0, description='descriptor distance below which frames are duplicates'
     )
-    max_per_trajectory: int | None = Field(default=None, ge=1, description='most candidates from one trajectory')
+    max_per_trajectory: Share = Field(
+        default=None, description='most candidates from one trajectory; fair: an even share'
+    )
     max_per_system: Share = Field(
         default=None, description='most candidates with the same atoms in the same order; fair: an even share'
     )

@@ -200,6 +200,8 @@ def test_one_trajectory_cannot_take_the_whole_budget() -> None:
     trajectory = [0, 0, 0, 1, 1]
     settings = SelectionSettings(3, 0, 'top', max_per_trajectory=2)
     assert select_frames(deviation, LEVELS, settings, trajectory=trajectory).chosen.tolist() == [0, 1, 3]
+    fair = SelectionSettings(4, 0, 'top', max_per_trajectory='fair')
+    assert select_frames(deviation, LEVELS, fair, trajectory=trajectory).chosen.tolist() == [0, 1, 3, 4]
     far = SelectionSettings(3, 0, max_per_trajectory=1)
     selection = select_frames(deviation, LEVELS, far, trajectory=trajectory, descriptors=line(0, 1, 9, 5, 6))
     assert selection.chosen.tolist() == [0, 4]
