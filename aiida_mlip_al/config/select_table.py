@@ -123,8 +123,9 @@ CHOICE_NOTE = """\
 Several systems in one run: `max_per_system` (the same atoms in the same order and the same periodic directions, as walkers have
 that started from one structure) and `max_per_composition` (the same reduced formula: a cell and its supercells) are numbers, or
 `fair`: an even share, where what one leaves goes to the others. Two phases of the same atoms count as one system;
-`max_per_trajectory` sets a limit to them. The shares are of candidates; the audit is drawn from all accurate frames. Temperatures,
-pressures and walkers of each system: [`explore: {ase: {systems: …}}`](exploring.md).
+`max_per_trajectory` sets a limit to them, and with `fair` each walker, so each temperature, has its share. The shares are of
+candidates; the audit is drawn from all accurate frames. Temperatures, pressures and walkers of each system:
+[`explore: {ase: {systems: …}}`](exploring.md).
 """
 
 PEER_TEXT = """\
