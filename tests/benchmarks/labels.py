@@ -1,4 +1,4 @@
-"""Force error on independent frames against number of labels, for seven ways to choose the labels.
+"""Force error on independent frames against number of labels, for eight ways to choose the labels.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--rules RULE …] [--folder FOLDER]
         [--plot FILE] [--json FILE]
@@ -13,7 +13,7 @@ whatever the rule trains beside it.
 * aims-PAX's level: frames above the mean of the last 400 deviations. Its walkers stop at the first check above the level, so of
   these frames any is taken, not the largest (which would be top n).
 * ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md); also with
-  the choice by farthest points.
+  the choice by farthest points, and with an even share for each walker.
 
 No number was tuned on these tests; the largest cluster became the default choice for what it did on ethanol. Where a rule finds
 fewer candidates than the round has labels it takes those. Where it finds none, for all frames are accurate or beyond the upper
