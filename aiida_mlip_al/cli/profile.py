@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+
+NETWORK_FILE_SYSTEMS = (
+    'nfs',
+    'cifs',
+    'smb',
+    'lustre',
+    'gpfs',
+    'beegfs',
+    'ceph',
+    'gluster',
+    'panfs',
+    'pvfs',
+    'afs',
+    'weka',
+    'fuse',
+    '9p',
+)
 
 
 def ensure_profile(name: str) -> bool:
@@ -19,12 +38,13 @@ def ensure_profile(name: str) -> bool:
     if name in config.profile_names:
         return False
     default = config.default_profile_name
+    folder = Path(config.dirpath) / 'repository' / name
     create_profile(
         config,
         name=name,
         email='mlip-al@localhost',
         storage_backend='core.sqlite_dos',
-        storage_config={'filepath': str(Path(config.dirpath) / 'repository' / name)},
+        storage_config={'filepath': str(folder)},
         broker_backend='core.zeromq',
         broker_config=BrokerFactory('core.zeromq').get_default_config(),
     )
@@ -33,7 +53,32 @@ def ensure_profile(name: str) -> bool:
     if default is not None and config.default_profile_name != default:
         config.set_default_profile(default, overwrite=True)
     config.store()
+    if not file_system(folder).startswith(NETWORK_FILE_SYSTEMS):
+        write_ahead(folder)
     return True
+
+
+def write_ahead(folder: Path) -> None:
+    """Have SQLite write to a log beside the database, so that who reads it keeps nobody from writing.
+
+    Without the log a worker fails that cannot write for five seconds, because somebody reads or archives many nodes; it even keeps
+    its lock. SQLite's manual says not to use it where the database is on a network file system.
+
+    :param folder: of the profile's storage.
+    """
+    from aiida.storage.sqlite_dos.backend import FILENAME_DATABASE
+
+    with closing(sqlite3.connect(folder / FILENAME_DATABASE)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute('PRAGMA journal_mode=WAL')
+
+
+def file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder is on, such as ``ext4``; empty if the machine does not say."""
+    import psutil
+
+    mounted = {Path(part.mountpoint): part.fstype.lower() for part in psutil.disk_partitions(all=True)}
+    folder = folder.resolve()
+    return next((mounted[parent] for parent in (folder, *folder.parents) if parent in mounted), '')
 
 
 def ensure_computer(label: str = 'localhost') -> Any:
