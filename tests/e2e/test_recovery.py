@@ -14,6 +14,8 @@ import psutil
 import pytest
 from helpers.fault_table import row
 
+from aiida_mlip_al.cli.profile import NETWORK_FILE_SYSTEMS, file_system
+
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
@@ -71,9 +73,10 @@ def one_long_read(folder: Path) -> Iterator[None]:
     """Read the database in one transaction, for longer than SQLite has others wait; not on a network file system."""
     (path,) = folder.glob('.aiida/repository/*/database.sqlite')
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        if connection.execute('PRAGMA journal_mode').fetchone() != ('wal',):
+        if file_system(path).startswith(NETWORK_FILE_SYSTEMS):
             yield
             return
+        assert connection.execute('PRAGMA journal_mode').fetchone() == ('wal',)
         connection.execute('BEGIN')
         connection.execute('SELECT COUNT(*) FROM db_dbnode').fetchone()
         began = time.monotonic()
