@@ -38,6 +38,12 @@ class Installation:
             'COLUMNS': '200',
         }
 
+    @property
+    def database(self) -> Path:
+        """The profile's SQLite file: a test may have made other profiles beside it."""
+        profiles = json.loads((self.folder / '.aiida' / 'config.json').read_text())['profiles']
+        return Path(profiles[PROFILE]['storage']['config']['filepath']) / 'database.sqlite'
+
     def run(self, *command: str, check: bool = True, timeout: float = 800) -> str:
         """Run a command and return all it printed."""
         done = subprocess.run(

@@ -36,7 +36,7 @@ def test_run_goes_on_after_its_broker_and_its_daemon_were_killed(installation, r
         f'{tiny}\nrandom_seed: 7\nseed_rounds: {{max_rounds: 2, target_force_error: 1.0e-6}}\n'
     )
     pk = installation.launch(config='rounds.yaml')
-    with one_long_read(installation.folder):
+    with one_long_read(installation.database):
         wait_for_job(installation, pk, 'LabelCalculation')
     (broker,) = [process for process in daemon_processes(installation.folder) if 'broker' in process.cmdline()]
     kill([broker])
@@ -69,9 +69,8 @@ def test_run_goes_on_after_its_broker_and_its_daemon_were_killed(installation, r
 
 
 @contextmanager
-def one_long_read(folder: Path) -> Iterator[None]:
+def one_long_read(path: Path) -> Iterator[None]:
     """Read the database in one transaction, for longer than SQLite has others wait; not on a network file system."""
-    (path,) = folder.glob('.aiida/repository/*/database.sqlite')
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         if file_system(path).startswith(NETWORK_FILE_SYSTEMS):
             yield
