@@ -11,6 +11,7 @@ from ase.io import write
 
 from aiida_mlip_al.data import DatasetData, LabelData
 from aiida_mlip_al.data.frame import atoms_of
+from aiida_mlip_al.data.stored import attributes_of
 
 from .base import RunnerCalculation
 from .many_nodes import ManyNodes
@@ -88,9 +89,11 @@ class LabelCalculation(ManyNodes, RunnerCalculation):
     def job_files(self, folder: Folder) -> list[tuple[str, str, str]]:
         """Write all structures as one file."""
         structures = self.inputs.structures
+        attributes = attributes_of(structures)
         with folder.open('structures.extxyz', 'w') as handle:
             for name in sorted(structures):
-                write(handle, atoms_of(structures[name]), format='extxyz', columns=['symbols', 'positions'])
+                atoms = atoms_of(structures[name], attributes[name])
+                write(handle, atoms, format='extxyz', columns=['symbols', 'positions'])
         return [(node.uuid, node.filename, node.filename) for node in self.inputs.get('files', {}).values()]
 
     def job_settings(self) -> dict[str, Any]:

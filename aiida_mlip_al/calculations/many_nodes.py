@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -14,9 +14,11 @@ from aiida.orm.entities import EntityTypes
 from aiida.orm.utils.links import LinkManager, LinkTriple
 from plumpy.utils import AttributesFrozendict
 
+from aiida_mlip_al.data.stored import known_pk, refresh
+
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
-# So many nodes of a namespace are read when they are asked for, not held; a process of so many is not stored in one transaction.
+# So many nodes of a namespace are read when they are asked for, not held.
 MANY = 50
 
 
@@ -34,21 +36,31 @@ class ManyNodes:
     node: orm.ProcessNode
 
     def on_create(self) -> None:
-        """Store and link the inputs; then they can be read again, and need not be held."""
-        many = len(self._flat_inputs()) > MANY  # type: ignore[attr-defined]
-        with nullcontext() if many else one_transaction():
-            super().on_create()  # type: ignore[misc]
+        """Let go of the inputs as soon as they are linked: they can be read again."""
+        super().on_create()  # type: ignore[misc]
         if self._holds_little:
             self._raw_inputs = let_go(self.raw_inputs or {})  # type: ignore[attr-defined]
             self._parsed_inputs = let_go(self.inputs)  # type: ignore[attr-defined]
 
+    def _create_and_setup_db_record(self) -> Any:
+        """Store the process's node with all its links, in one transaction."""
+        inputs = {name: node for name, node in self._flat_inputs().items() if node is not None}  # type: ignore[attr-defined]
+        with one_transaction():
+            if not self._holds_little:
+                refresh(inputs.values())
+            pid = super()._create_and_setup_db_record()  # type: ignore[misc]
+            if self._holds_little:
+                self._insert_links(LinkType.INPUT_WORK, inputs)
+        return pid
+
     def _setup_inputs(self) -> None:
-        """Link the inputs to the process's node, which is not stored yet."""
+        """Link the inputs to the process's node, which is not stored yet; to that of a work chain when it is."""
         link_type = LinkType.INPUT_CALC if isinstance(self.node, orm.CalculationNode) else LinkType.INPUT_WORK
         for name, node in self._flat_inputs().items():  # type: ignore[attr-defined]
             if node is not None:
                 validate_link_label(name)
-                self.node.base.links.incoming_cache.append(LinkTriple(node, link_type, name))
+                if not self._holds_little:
+                    self.node.base.links.incoming_cache.append(LinkTriple(node, link_type, name))
         if isinstance(self.node, orm.CalcJobNode) and not self.node.computer:
             self.node.computer = self.inputs.code.computer  # type: ignore[attr-defined]
 
@@ -88,7 +100,8 @@ class ManyNodes:
 
     @property
     def _holds_little(self) -> bool:
-        return self._stores_provenance and isinstance(self.node, orm.WorkflowNode)
+        """Whether this is a work chain. The hash of a job, which the cache asks for, is made of its links while it is stored."""
+        return self._stores_provenance and issubclass(self._node_class, orm.WorkflowNode)  # type: ignore[attr-defined]
 
     def update_outputs(self) -> None:
         """Store and link the outputs that are new since the last call."""
@@ -110,7 +123,7 @@ class ManyNodes:
             if len(fresh) < len(new):
                 super().update_outputs()  # type: ignore[misc]
         else:
-            self._return(new)
+            self._insert_links(LinkType.RETURN, new)
             if not self.has_terminated():  # type: ignore[attr-defined]
                 self._outputs = {}
         known.update(new)
@@ -122,16 +135,19 @@ class ManyNodes:
         items = iter(outputs.items())
         while chunk := list(islice(items, CHUNK)):
             with one_transaction():
-                for name, node in chunk:
-                    node.base.links.incoming_cache.append(LinkTriple(self.node, LinkType.CREATE, name))
-                    node.store()
+                self._insert_links(LinkType.CREATE, dict(chunk))
 
-    def _return(self, outputs: dict[str, orm.Data]) -> None:
-        for node in outputs.values():
-            node.store()
+    def _insert_links(self, link_type: LinkType, nodes: Mapping[str, orm.Data]) -> None:
+        """Link nodes, which are stored if they are not, with one statement."""
+        pk = self.node.pk
+        ends = ('output_id', 'input_id') if link_type is LinkType.INPUT_WORK else ('input_id', 'output_id')
         rows: list[dict[str, Any]] = [
-            {'input_id': self.node.pk, 'output_id': node.pk, 'label': name, 'type': LinkType.RETURN.value}
-            for name, node in outputs.items()
+            {
+                **dict(zip(ends, (pk, known_pk(node) or node.store().pk), strict=True)),
+                'label': name,
+                'type': link_type.value,
+            }
+            for name, node in nodes.items()
         ]
         if rows:
             self.node.backend.bulk_insert(EntityTypes.LINK, rows)
@@ -193,7 +209,7 @@ def nodes_of(namespace: Mapping[str, orm.Node], names: Iterable[str]) -> dict[st
 def let_go(values: Any) -> Any:
     """Return nested mappings of stored nodes, where those of many nodes are replaced by :class:`StoredNodes`."""
     if len(values) > MANY and all(isinstance(value, orm.Node) for value in values.values()):
-        return StoredNodes({name: node.pk for name, node in values.items()})
+        return StoredNodes({name: known_pk(node) for name, node in values.items()})
     left = {name: let_go(value) if isinstance(value, Mapping) else value for name, value in values.items()}
     return values if all(left[name] is value for name, value in values.items()) else type(values)(left)
 

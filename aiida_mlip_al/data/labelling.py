@@ -68,6 +68,7 @@ def label_structure(
     theory: Theory,
     stress_axes: Any = None,
     energy_extrapolated: float | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> LabelData:
     """Return the unstored label of a structure, on the structure's own coordinates, with its split and temperature.
 
@@ -76,9 +77,10 @@ def label_structure(
     :param stress: (6,), eV/Å³, ASE's order and sign, or None.
     :param stress_axes: (3,) which cell vectors the stress is of; None for the structure's pbc.
     :param energy_extrapolated: the energy at zero smearing, eV, if the engine knows it.
+    :param attributes: all of the structure's, if they have been read.
     :raises ValueError: if a number is missing, misshapen or not finite.
     """
-    attributes = structure.base.attributes.all
+    attributes = attributes or structure.base.attributes.all
     temperature = attributes.get('origin', {}).get('temperature_K')
     atoms = labelled_atoms(
         atoms_of(structure, attributes), energy, forces, stress, stress_axes, temperature_K=temperature

@@ -18,6 +18,7 @@ from aiida_mlip_al.data.labelling import (
     label_outputs,
     label_structure,
 )
+from aiida_mlip_al.data.stored import attributes_of
 
 from .base import RunnerParser
 
@@ -48,6 +49,7 @@ class LabelParser(RunnerParser):
         """Parse the retrieved files."""
         inputs = self.node.base.links.get_incoming(link_type=LinkType.INPUT_CALC).nested()
         structures = inputs['structures']
+        attributes = attributes_of(structures)
         names = sorted(structures)
         records = self.read_records('label.jsonl')
         status = self.read_status()
@@ -66,8 +68,11 @@ class LabelParser(RunnerParser):
             elif record['index'] in frames:
                 frame = frames[record['index']]
                 numbers = (frame.info[ENERGY_KEY], frame.arrays[FORCES_KEY], stress_of(frame))
+                axes = frame.info.get(STRESS_AXES_KEY)
                 try:
-                    labels[name] = label_structure(structures[name], *numbers, theory, frame.info.get(STRESS_AXES_KEY))
+                    labels[name] = label_structure(
+                        structures[name], *numbers, theory, axes, attributes=attributes[name]
+                    )
                 except ValueError as error:
                     rejected[name] = Rejection('error', str(error))
 

@@ -15,6 +15,7 @@ from aiida.common.links import LinkType
 from aiida.engine import WorkChain, run_get_node
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
+from helpers.statements import statements
 from plumpy.persistence import Bundle, LoadSaveContext
 
 from aiida_mlip_al.calculations.many_nodes import CHUNK, MANY, ManyNodes, one_transaction
@@ -111,6 +112,20 @@ def test_work_chain_has_the_links_of_a_plain_one() -> None:
     assert many.is_finished_ok
     assert links(many) == links(plain)
     assert len(links(many)) == 6
+
+
+def test_many_inputs_are_linked_with_one_statement() -> None:
+    """However many there are, so that no transaction takes long."""
+    numbers = [orm.Int(index).store() for index in range(2 * MANY)]
+    runner = get_manager().create_runner(communicator=None)
+    counts = []
+    for given in (numbers, numbers[:2]):
+        inputs = {'given': {f'number_{index:02d}': node for index, node in enumerate(given)}}
+        with statements() as asked:
+            process = PassManyOn(inputs=inputs, runner=runner)
+        assert len(links(process.node)) == len(given)
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
 
 
 def test_text_of_the_inputs_is_made_once_for_all_checkpoints() -> None:
