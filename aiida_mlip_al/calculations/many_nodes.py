@@ -14,7 +14,7 @@ from aiida.orm.entities import EntityTypes
 from aiida.orm.utils.links import LinkManager, LinkTriple
 from plumpy.utils import AttributesFrozendict
 
-from aiida_mlip_al.data.stored import known_pk, refresh
+from aiida_mlip_al.data.stored import known_pk, load_nodes, refresh
 
 # A transaction of this many new nodes takes some tenths of a second; SQLite makes others wait for as long.
 CHUNK = 10
@@ -111,22 +111,20 @@ class ManyNodes:
         known: set[str] = self.__dict__.setdefault('_linked', set())
         if known.issuperset(outputs):
             return
-        if isinstance(self.node, orm.CalculationNode):
-            # AiiDA's engine links some outputs of a job itself.
-            known.update(self._stored_links(only_uuid=True).all_link_labels())
         new = {name: node for name, node in outputs.items() if name not in known}
+        if isinstance(self.node, orm.CalculationNode) and any(known_pk(node) for node in new.values()):
+            # AiiDA's engine stores and links some outputs of a job itself.
+            linked = self._stored_links(only_uuid=True).all_link_labels()
+            new = {name: node for name, node in new.items() if name not in linked}
         for name in new:
             validate_link_label(name)
         if isinstance(self.node, orm.CalculationNode):
-            fresh = {name: node for name, node in new.items() if not node.is_stored}
-            self._create(fresh)
-            if len(fresh) < len(new):
-                super().update_outputs()  # type: ignore[misc]
+            self._create(new)
         else:
             self._insert_links(LinkType.RETURN, new)
             if not self.has_terminated():  # type: ignore[attr-defined]
                 self._outputs = {}
-        known.update(new)
+        known.update(outputs)
 
     def _stored_links(self, only_uuid: bool = False) -> LinkManager:
         return self.node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN), only_uuid=only_uuid)
@@ -201,8 +199,7 @@ def nodes_of(namespace: Mapping[str, orm.Node], names: Iterable[str]) -> dict[st
     if not isinstance(namespace, StoredNodes):
         return {name: namespace[name] for name in names}
     pks = {name: namespace.pk_of(name) for name in names}
-    query = orm.QueryBuilder().append(orm.Node, filters={'id': {'in': list(pks.values())}}, project=['id', '*'])
-    nodes = dict(query.all())
+    nodes = load_nodes(pks.values())
     return {name: nodes[pk] for name, pk in pks.items()}
 
 

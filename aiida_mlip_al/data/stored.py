@@ -17,16 +17,21 @@ def known_pk(node: orm.Node) -> int | None:
 
 def refresh(nodes: Iterable[orm.Node]) -> None:
     """Read stored nodes in one question: until the transaction in which this is called has ended, using them asks no more."""
-    _read(nodes, '*')
+    load_nodes(known_pk(node) for node in nodes)
 
 
 def attributes_of(nodes: Mapping[str, orm.Node]) -> dict[str, dict[str, Any]]:
     """Return the attributes of nodes by the same names, those of all stored nodes in one question."""
-    found = _read(nodes.values(), 'attributes')
+    found = _read(map(known_pk, nodes.values()), 'attributes')
     return {name: found.get(known_pk(node)) or node.base.attributes.all for name, node in nodes.items()}
 
 
-def _read(nodes: Iterable[orm.Node], what: str) -> dict[int | None, Any]:
-    pks = {pk for pk in map(known_pk, nodes) if pk is not None}
-    query = orm.QueryBuilder().append(orm.Node, filters={'id': {'in': list(pks)}}, project=['id', what])
-    return dict(query.all()) if pks else {}
+def load_nodes(pks: Iterable[int | None]) -> dict[int | None, orm.Node]:
+    """Return nodes by their PKs, read in one question; None among the PKs is left out."""
+    return _read(pks, '*')
+
+
+def _read(pks: Iterable[int | None], what: str) -> dict[int | None, Any]:
+    known = list(filter(None, pks))
+    query = orm.QueryBuilder().append(orm.Node, filters={'id': {'in': known}}, project=['id', what])
+    return dict(query.all()) if known else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from aiida import orm
@@ -14,6 +15,7 @@ from aiida_mlip_al.calculations.functions import collect_labels
 from aiida_mlip_al.calculations.many_nodes import ManyNodes, nodes_of
 from aiida_mlip_al.calculations.vasp_functions import frames_in, read_vasp_md
 from aiida_mlip_al.data import DatasetData, LabelData
+from aiida_mlip_al.data.stored import load_nodes
 from aiida_mlip_al.data.vasp_result import theory_of
 
 from .label_engines import LABEL_ENGINES, LabelEngine, LabelOutcome, engine_given
@@ -137,8 +139,14 @@ class LabelWorkChain(ManyNodes, Pool):
         for index, (pk, names) in enumerate(sorted(late.items())):
             self.ctx.running[pk] = (f'late_{index:03d}', names, 1, 1)
             known.update(names)
-        left = sorted(set(self.inputs.structures) - known)
-        self.ctx.queue = [(batch, 1, 1) for batch in self.engine.batches(left, self.inputs.batch_size)]
+        self.ctx.known = sorted(known)
+        self.ctx.queue = [(number, 1, 1) for number in range(len(self.batches))]
+
+    @cached_property
+    def batches(self) -> list[list[str]]:
+        """Names of the structures that nothing else labels, as they are sent at first; made again, for they fill checkpoints."""
+        left = sorted(set(self.inputs.structures) - set(self.ctx.known))
+        return self.engine.batches(left, self.inputs.batch_size)
 
     def take_computed(self) -> set[str]:
         """Label the structures that dynamics has computed already, and return their names."""
@@ -165,7 +173,8 @@ class LabelWorkChain(ManyNodes, Pool):
     def run_batches(self) -> None:
         """Submit the next jobs, as many as may be in flight, and wait until one has ended."""
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent:
-            batch, attempt, memory = self.ctx.queue.pop(0)
+            queued, attempt, memory = self.ctx.queue.pop(0)
+            batch = self.batches[queued] if isinstance(queued, int) else queued
             exposed = AttributeDict(self.exposed_inputs(self.engine.process, self.engine.name))
             inputs = self.engine.inputs(exposed, nodes_of(self.inputs.structures, batch))
             if 'options' in inputs.metadata:
@@ -234,13 +243,14 @@ class LabelWorkChain(ManyNodes, Pool):
     def collect(self) -> None:
         """Make one shard and one report of all batches."""
         finished: dict[str, dict[str, int]] = self.ctx.finished
-        datasets, reports = (
-            {label: orm.load_node(made[name]) for label, made in finished.items() if name in made}
-            for name in ('dataset', 'report')
-        )
+        nodes = load_nodes(pk for made in finished.values() for pk in made.values())
         if len(finished) == 1:
-            collected = {name: orm.load_node(pk) for made in finished.values() for name, pk in made.items()}
+            collected = {name: nodes[pk] for made in finished.values() for name, pk in made.items()}
         else:
+            datasets, reports = (
+                {label: nodes[made[name]] for label, made in finished.items() if name in made}
+                for name in ('dataset', 'report')
+            )
             collected = collect_labels(datasets=datasets, reports=reports)
         for name, data in collected.items():
             self.out(name, data)

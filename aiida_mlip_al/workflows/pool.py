@@ -9,6 +9,8 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessState, WorkChain
 
+from aiida_mlip_al.data.stored import load_nodes
+
 from .submit_once import SubmitOnce
 
 
@@ -24,15 +26,15 @@ class Pool(SubmitOnce, WorkChain):
 
         :param running: their PKs.
         """
-        for pk in running:
-            self.to_context(**{f'process_{pk}': orm.load_node(pk)})
+        for pk, node in load_nodes(running).items():
+            self.to_context(**{f'process_{pk}': node})
 
     def ended(self, running: Iterable[int]) -> list[orm.ProcessNode]:
         """Return those of the processes that have ended.
 
         :param running: their PKs.
         """
-        nodes = [node for node in map(orm.load_node, running) if node.is_terminated]
+        nodes = [node for node in load_nodes(running).values() if node.is_terminated]
         for node in nodes:
             self.ctx.pop(f'process_{node.pk}', None)
         return nodes
