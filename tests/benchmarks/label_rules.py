@@ -44,7 +44,7 @@ class Rule:
     def options(self) -> SelectParameters:
         """What the user would write under `select`."""
         assert self.select is not None
-        own = protocol_values(PROTOCOL)['select'] if self.key in ('ours', 'farthest', 'fair', 'llpr') else {}
+        own = protocol_values(PROTOCOL)['select'] if self.name.startswith('ours') else {}
         return parse_parameters('select', SelectParameters, {**own, **self.select})
 
 
@@ -66,6 +66,7 @@ RULES = (
     ),
     Rule('ours, but by farthest points', 'farthest', 4, {'diversity': 'farthest_point'}),
     Rule('ours, fair to walkers', 'fair', 4, {'max_per_trajectory': 'fair'}),
+    Rule('ours, tolerance of 0.05 eV/Å', 'strict', 4, {'tolerance': 0.05}),
     Rule('ours with one model (LLPR)', 'llpr', 1, {}),
     OURS,
 )

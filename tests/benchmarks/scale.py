@@ -91,17 +91,16 @@ def structures(calculator: str, count: int, seed: int) -> dict[str, orm.Structur
     return made
 
 
-def label(code: Any, calculator: str, count: int, workers: int) -> tuple[Any, float, float]:
+def label(code: Any, calculator: str, count: int, workers: int, in_flight: int = 1) -> tuple[Any, float, float]:
     """Label through the daemon, or in this process without workers; return the work chain, wall and CPU time in s."""
     from aiida.engine import run_get_node, submit
     from aiida.plugins import WorkflowFactory
 
-    at_a_time = max(1, workers)
     inputs = {
         'structures': structures(calculator, count, time.time_ns() % 2**31),
         'ase': {'code': code, 'calculator': orm.Dict(CALCULATORS[calculator][0])},
-        'batch_size': min(BATCH, -(-count // at_a_time)),
-        'max_concurrent': at_a_time,
+        'batch_size': min(BATCH, -(-count // in_flight)),
+        'max_concurrent': in_flight,
     }
     wall, cpu = time.monotonic(), daemon_cpu_s()
     process = WorkflowFactory('mlip_al.label')
@@ -123,6 +122,7 @@ def labels(options: argparse.Namespace) -> None:
         *(
             'profile',
             'workers',
+            'in flight',
             'labels',
             'wall time',
             "calculator's",
@@ -142,16 +142,18 @@ def labels(options: argparse.Namespace) -> None:
             # One database serves one profile, whatever the number of its workers.
             with scratch_profile('services' if urls else profile, urls, workers) as code:
                 # Each worker imports what it needs with its first process.
-                label(code, options.calculator, 2 * max(1, workers), workers)
+                in_flight = max(1, workers * options.in_flight)
+                label(code, options.calculator, 2 * in_flight, workers, in_flight)
                 for count in options.labels:
                     print(f'{name}, {workers} workers, {count} labels …', file=sys.stderr)
                     with Transactions() as watch:
-                        node, wall_s, cpu_s = label(code, options.calculator, count, workers)
+                        node, wall_s, cpu_s = label(code, options.calculator, count, workers, in_flight)
                     own_s = node.outputs.report['wall_s']
-                    each = (wall_s - own_s / max(1, workers)) / count
+                    each = (wall_s - own_s / in_flight) / count
                     found.add_row(
                         name,
                         str(workers or 'none'),
+                        str(in_flight),
                         str(count),
                         f'{wall_s:.1f} s',
                         f'{own_s:.1f} s',
@@ -161,7 +163,7 @@ def labels(options: argparse.Namespace) -> None:
                     )
     CONSOLE.print(found)
     CONSOLE.print(
-        'none: in the process that asks, one job at a time. transaction: the longest that changes the database.'
+        'none: in the process that asks. in flight: jobs at the same time. transaction: the longest that changes the database.'
     )
 
 
@@ -602,6 +604,7 @@ def main() -> None:
     parser.add_argument('--calculator', choices=tuple(CALCULATORS), default='emt', help='what labels')
     parser.add_argument('--labels', type=int, nargs='+', default=[100, 300, 1000], help='how many')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4], help='of the daemon; 0 for none')
+    parser.add_argument('--in-flight', type=int, default=1, help='jobs for each worker at the same time')
     parser.add_argument('--vasp-labels', type=int, default=12, help='labels by the stand-in')
     parser.add_argument('--iterations', type=int, default=20, help='of the made-up history')
     parser.add_argument('--frames', type=int, nargs='+', default=[10_000, 100_000], help='frames to import')
