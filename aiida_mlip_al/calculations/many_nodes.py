@@ -100,7 +100,11 @@ class ManyNodes:
 
     @property
     def _holds_little(self) -> bool:
-        """Whether this is a work chain. The hash of a job, which the cache asks for, is made of its links while it is stored."""
+        """Whether this is a work chain.
+
+        AiiDA makes a node's hash of its links while it stores it. The cache asks for a job's, and for no work chain's: that one
+        is linked afterwards.
+        """
         return self._stores_provenance and issubclass(self._node_class, orm.WorkflowNode)  # type: ignore[attr-defined]
 
     def update_outputs(self) -> None:
