@@ -15,23 +15,24 @@ def known_pk(node: orm.Node) -> int | None:
     return None if identity is None else int(identity[0])
 
 
+def load_nodes(pks: Iterable[int]) -> dict[int, orm.Node]:
+    """Return nodes by their PKs, read in one question."""
+    return _read(pks, '*')
+
+
 def refresh(nodes: Iterable[orm.Node]) -> None:
     """Read stored nodes in one question: until the transaction in which this is called has ended, using them asks no more."""
-    load_nodes(known_pk(node) for node in nodes)
+    load_nodes(filter(None, map(known_pk, nodes)))
 
 
 def attributes_of(nodes: Mapping[str, orm.Node]) -> dict[str, dict[str, Any]]:
     """Return the attributes of nodes by the same names, those of all stored nodes in one question."""
-    found = _read(map(known_pk, nodes.values()), 'attributes')
-    return {name: found.get(known_pk(node)) or node.base.attributes.all for name, node in nodes.items()}
+    pks = {name: known_pk(node) for name, node in nodes.items()}
+    found = _read(filter(None, pks.values()), 'attributes')
+    return {name: node.base.attributes.all if (pk := pks[name]) is None else found[pk] for name, node in nodes.items()}
 
 
-def load_nodes(pks: Iterable[int | None]) -> dict[int | None, orm.Node]:
-    """Return nodes by their PKs, read in one question; None among the PKs is left out."""
-    return _read(pks, '*')
-
-
-def _read(pks: Iterable[int | None], what: str) -> dict[int | None, Any]:
-    known = list(filter(None, pks))
-    query = orm.QueryBuilder().append(orm.Node, filters={'id': {'in': known}}, project=['id', what])
-    return dict(query.all()) if known else {}
+def _read(pks: Iterable[int], what: str) -> dict[int, Any]:
+    wanted = list(pks)
+    query = orm.QueryBuilder().append(orm.Node, filters={'id': {'in': wanted}}, project=['id', what])
+    return dict(query.all()) if wanted else {}

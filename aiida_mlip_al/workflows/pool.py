@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -21,23 +21,24 @@ class Pool(SubmitOnce, WorkChain):
     passes all that are in flight to :meth:`wait_for_any` again, and the one after takes those that :meth:`ended`.
     """
 
-    def wait_for_any(self, running: Iterable[int]) -> None:
+    def wait_for_any(self, running: Collection[int]) -> None:
         """Go on with the next step when one of the processes has ended.
 
         :param running: their PKs.
         """
-        for pk, node in load_nodes(running).items():
-            self.to_context(**{f'process_{pk}': node})
+        nodes = load_nodes(running)
+        self.to_context(**{f'process_{pk}': nodes[pk] for pk in running})
 
-    def ended(self, running: Iterable[int]) -> list[orm.ProcessNode]:
+    def ended(self, running: Collection[int]) -> list[orm.ProcessNode]:
         """Return those of the processes that have ended.
 
         :param running: their PKs.
         """
-        nodes = [node for node in load_nodes(running).values() if node.is_terminated]
-        for node in nodes:
+        nodes = load_nodes(running)
+        ended = [nodes[pk] for pk in running if nodes[pk].is_terminated]
+        for node in ended:
             self.ctx.pop(f'process_{node.pk}', None)
-        return nodes
+        return ended
 
     def _action_awaitables(self) -> None:
         """Subscribe to each process once, however often it is waited for."""
