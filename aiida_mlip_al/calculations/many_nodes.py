@@ -120,6 +120,9 @@ class ManyNodes:
             # AiiDA's engine stores and links some outputs of a job itself.
             linked = self._stored_links(only_uuid=True).all_link_labels()
             new = {name: node for name, node in new.items() if name not in linked}
+            for name, node in new.items():
+                if known_pk(node) and (creator := node.creator):
+                    raise ValueError(f'The output `{name}` <{node.pk}> was created by another process <{creator.pk}>.')
         for name in new:
             validate_link_label(name)
         if isinstance(self.node, orm.CalculationNode):
@@ -141,16 +144,12 @@ class ManyNodes:
 
     def _insert_links(self, link_type: LinkType, nodes: Mapping[str, orm.Data]) -> None:
         """Link nodes, which are stored if they are not, with one statement."""
-        pk = self.node.pk
-        ends = ('output_id', 'input_id') if link_type is LinkType.INPUT_WORK else ('input_id', 'output_id')
-        rows: list[dict[str, Any]] = [
-            {
-                **dict(zip(ends, (pk, known_pk(node) or node.store().pk), strict=True)),
-                'label': name,
-                'type': link_type.value,
-            }
-            for name, node in nodes.items()
-        ]
+        own = self.node.pk
+        rows: list[dict[str, Any]] = []
+        for name, node in nodes.items():
+            other = known_pk(node) or node.store().pk
+            source, target = (other, own) if link_type is LinkType.INPUT_WORK else (own, other)
+            rows.append({'input_id': source, 'output_id': target, 'label': name, 'type': link_type.value})
         if rows:
             self.node.backend.bulk_insert(EntityTypes.LINK, rows)
 

@@ -22,6 +22,8 @@ from aiida_mlip_al.selection.settings import SelectParameters
 Indices = NDArray[np.int_]
 PROTOCOL = 'balanced'
 _EVERYTHING: dict[str, Any] = {'levels': {'adaptive_lower': {'number': 0, 'fraction': 1}}, 'upper': None}
+# Rules that are the protocol's `select`, but for what they say themselves.
+_OURS = ('ours', 'farthest', 'fair', 'strict', 'llpr')
 _NO_EXTRAS: dict[str, Any] = {'audit_fraction': 0, 'duplicate_tolerance': None}
 
 
@@ -44,7 +46,7 @@ class Rule:
     def options(self) -> SelectParameters:
         """What the user would write under `select`."""
         assert self.select is not None
-        own = protocol_values(PROTOCOL)['select'] if self.name.startswith('ours') else {}
+        own = protocol_values(PROTOCOL)['select'] if self.key in _OURS else {}
         return parse_parameters('select', SelectParameters, {**own, **self.select})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import WorkChain, run_get_node
+from aiida.engine import WorkChain, calcfunction, run_get_node
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 from helpers.statements import statements
@@ -152,6 +152,20 @@ def test_inputs_are_there_after_a_restart() -> None:
 def test_hostile_name_is_refused() -> None:
     with pytest.raises(ValueError, match='only alphanumeric and underscores'):
         run_get_node(PassManyOn, given={'a': orm.Int(1), 'b; touch marker': orm.Int(2)})
+
+
+def test_output_of_another_process_is_refused(python_code: Any, emt: Any, copper: Any) -> None:
+    @calcfunction
+    def another() -> orm.Dict:
+        return orm.Dict({'n_labelled': 0})
+
+    inputs = {'code': python_code, 'calculator': emt, 'structures': copper(1)}
+    runner = get_manager().create_runner(communicator=None)
+    process = CalculationFactory('mlip_al.label')(inputs=inputs, runner=runner)
+    process.out('report', another())
+    with pytest.raises(ValueError, match='`report` <.*> was created by another process'):
+        process.update_outputs()
+    assert process.node.base.links.get_outgoing().all() == []
 
 
 @pytest.mark.slow
