@@ -66,7 +66,7 @@ class DeviateCalculation(RunnerCalculation):
             'settings',
             valid_type=orm.Dict,
             default=lambda: orm.Dict({}),
-            help='`dtype` (float64), `batch_size` (16), `descriptors`: whether those of the frames are wanted (true).',
+            help='`dtype` (float64), `batch_size` (16), `descriptors` of the frames: features, gradient or null (features).',
         )
         spec.inputs.validator = validate_inputs
         spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
@@ -90,14 +90,13 @@ class DeviateCalculation(RunnerCalculation):
     def job_settings(self) -> dict[str, Any]:
         """Return the models, the trajectories and the passes."""
         settings = self.inputs.settings.get_dict()
-        names = self.evaluated()
         return {
             'models': model_files(self.inputs.committee),
             'dtype': settings.get('dtype', 'float64'),
             'device': device_of(self.inputs.code),
             'batch_size': settings.get('batch_size', 16),
-            'datasets': {name: f'{name}.xyz' for name in names},
-            'descriptors': names if settings.get('descriptors', True) else [],
+            'datasets': {name: f'{name}.xyz' for name in self.evaluated()},
+            'descriptors': settings.get('descriptors', 'features'),
         }
 
     def evaluated(self) -> list[str]:

@@ -39,7 +39,7 @@ class EvaluateCalculation(RunnerCalculation):
             valid_type=orm.Dict,
             default=lambda: orm.Dict({}),
             help=f'`dtype` (float64), `batch_size` ({DEFAULT_BATCH_SIZE}), `splits`: which of train, validation and test '
-            'to evaluate (all), `descriptors`: whether those of the frames are wanted (false).',
+            'to evaluate (all), `descriptors` of the frames: features or gradient (none).',
         )
         add_uncertainty(spec)
         spec.inputs.validator = validate_inputs
@@ -69,7 +69,7 @@ class EvaluateCalculation(RunnerCalculation):
             'batch_size': settings.get('batch_size', DEFAULT_BATCH_SIZE),
             'datasets': {name: f'{name}.xyz' for name in sorted(self.inputs.datasets)},
             'splits': settings.get('splits', list(SPLITS)),
-            'descriptors': sorted(self.inputs.datasets) if settings.get('descriptors', False) else [],
+            'descriptors': settings.get('descriptors'),
             **uncertainty_settings(self.inputs),
         }
 

@@ -49,9 +49,9 @@ class ExploreCalculation(DynamicsCalculation):
         spec.input(
             'check',
             valid_type=orm.Dict,
-            help='`check_interval` (steps), `upper` (eV/Å; a walker beyond it stops; null: never), `dtype`; `uncertainty_bias` '
-            '(`ratio`, `memory` in steps, `max_force` in eV/Å), which moves the walkers as `bias` does; `processes`, among which '
-            'the walkers are divided (1).',
+            help='`check_interval` (steps), `upper` (eV/Å; a walker beyond it stops; null: never), `dtype`, `descriptors` '
+            '(features or gradient); `uncertainty_bias` (`ratio`, `memory` in steps, `max_force` in eV/Å), which moves the '
+            'walkers as `bias` does; `processes`, among which the walkers are divided (1).',
         )
         spec.input(
             'bias',
@@ -81,7 +81,7 @@ class ExploreCalculation(DynamicsCalculation):
             'device': device_of(self.inputs.code),
             'check_interval': check.get('check_interval', 10),
             'levels': {'upper': check.get('upper')},
-            'descriptors': True,
+            'descriptors': check.get('descriptors', 'features'),
             **uncertainty_settings(self.inputs),
             **{key: check[key] for key in ('uncertainty_bias', 'processes', 'stress_deviation') if key in check},
         }

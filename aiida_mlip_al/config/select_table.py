@@ -100,11 +100,11 @@ CHOICES = {
     'largest_cluster': (
         'each frame belongs to the nearest one that is labelled or chosen; the next is the farthest of that group whose squared '
         'distances have the largest sum: a frame that lies by itself weighs less than many together (default)',
-        'LCMD (Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023)), in descriptors instead of gradient features',
+        'LCMD (Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023)), there with `gradient`',
     ),
     'farthest_point': (
         'each next frame is the farthest, in the descriptors of the first model, from the training set and from those chosen',
-        'greedy k-center (Gonzalez, 1985); near to `MaxDist` of apax, which measures in gradient features',
+        'greedy k-center (Gonzalez, 1985); with `gradient` it is `MaxDist` of apax',
     ),
     'top': ('highest u first', 'DP-GEN2 (`max-select`), ALomancy'),
     'random': ('at random', 'DP-GEN, PWact, aiida-trains-pot'),
@@ -120,6 +120,11 @@ CHOICES = {
     ),
 }
 CHOICE_NOTE = """\
+The first two measure distances between `descriptors` that come from the first model: `features`, the means of the atoms' features
+for each element, in standard deviations (default), or `gradient`, the gradient of the energy with respect to the weights of the
+last layers (g_ll of Zaverkin et al., Digital Discovery 1, 605 (2022)), as it is. The gradient is a sum over the atoms: between
+systems of different size the size decides. Duplicates are looked for in the same descriptors, in standard deviations.
+
 Several systems in one run: `max_per_system` (the same atoms in the same order and the same periodic directions, as walkers have
 that started from one structure) and `max_per_composition` (the same reduced formula: a cell and its supercells) are numbers, or
 `fair`: an even share, where what one leaves goes to the others. Two phases of the same atoms count as one system;
@@ -193,8 +198,9 @@ PEERS = (
     ),
     Peer(
         'apax, `MaxDist`',
-        f'{{levels: {{adaptive_lower: {{number: 0, fraction: 1}}}}, upper: null, diversity: farthest_point, {_AS_THEY_COME}}}',
-        'In descriptors of the atoms instead of gradients of the last layer.',
+        f'{{levels: {{adaptive_lower: {{number: 0, fraction: 1}}}}, upper: null, diversity: farthest_point, '
+        f'descriptors: gradient, {_AS_THEY_COME}}}',
+        'Its last-layer gradient; neither that of the forces nor random projections of the whole gradient are here.',
     ),
 )
 

@@ -166,9 +166,10 @@ def _pair_style(settings: LammpsExploreSettings, n_models: int) -> str:
     models = ' '.join(f'model_{index:02d}.model' for index in range(n_models))
     # One model alone agrees with itself.
     upper = f' upper {settings.upper}' if settings.upper is not None and n_models > 1 else ''
+    kind = '' if settings.descriptors == 'features' else f' descriptors {settings.descriptors}'
     return (
         f'pair_style      mace {models} &\n                out_freq {settings.check_interval} out_file {FILES["deviations"]} '
-        f'records {FILES["records"]}{upper} dtype {settings.dtype}'
+        f'records {FILES["records"]}{kind}{upper} dtype {settings.dtype}'
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 DTYPES = ('float32', 'float64')
 DEVICES = ('auto', 'cpu', 'cuda')
+DESCRIPTORS = ('features', 'gradient')
 
 USAGE = """\
 usage: lmp-mace -in SCRIPT [LAMMPS arguments] [--dtype float32|float64] [--device auto|cpu|cuda] [--head NAME]
@@ -31,6 +32,7 @@ Several models are a committee: the first one drives, the others are asked at ev
   out_freq N      steps between two checks (100)
   out_file FILE   deviations in the columns of DeePMD-kit (model_devi.out)
   records FILE    one JSON object a check: energy, forces, deviations, descriptor; for one model, too (none)
+  descriptors KIND    of the records: features of the atoms, or gradient by the last layers' weights (features)
   upper LEVEL     a max_devi_f above LEVEL, in eV/A, ends all runs: the frame goes to the dumps (not dcd, xtc), the state to
                   stopped.restart, later lines of the script are carried out, later runs have no steps, the exit status is 0
   dtype, device, head    as the arguments below
@@ -55,12 +57,15 @@ class ModelOptions:
     dtype: str = 'float32'
     device: str = 'auto'
     head: str | None = None
+    descriptors: str = 'features'
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f'dtype must be {" or ".join(DTYPES)}, not {self.dtype}.')
         if self.device not in DEVICES:
             raise ValueError(f'device must be {", ".join(DEVICES[:-1])} or {DEVICES[-1]}, not {self.device}.')
+        if self.descriptors not in DESCRIPTORS:
+            raise ValueError(f'descriptors must be {" or ".join(DESCRIPTORS)}, not {self.descriptors}.')
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Potential(Committee):  # type: ignore[misc]
     """A committee with a Verlet list, for one configuration that moves.
 
     :param paths: `.model` files; the first one is the lead model.
-    :param options: precision, device and head.
+    :param options: precision, device, head and descriptors.
     :raises ValueError: if a file cannot be used or the models do not match.
     """
 
@@ -42,7 +42,7 @@ class Potential(Committee):  # type: ignore[misc]
         device = options.device
         if device == 'auto':
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        super().__init__(paths, options.dtype, device, options.head)
+        super().__init__(paths, options.dtype, device, options.head, options.descriptors)
         self.dtype, self.device = options.dtype, device
         self.neighbours = VerletList(self.r_max)
 

@@ -177,7 +177,7 @@ def parse_pair_coeff(style: PairStyle, words: Sequence[str]) -> PairStyle:
 def _parse_mace(words: Sequence[str]) -> PairStyle:
     models: list[str] = []
     values: dict[str, str] = {}
-    keywords = ('out_freq', 'out_file', 'records', 'upper', 'dtype', 'device', 'head')
+    keywords = ('out_freq', 'out_file', 'records', 'descriptors', 'upper', 'dtype', 'device', 'head')
     remaining = iter(words)
     for word in remaining:
         if word in keywords:
@@ -195,7 +195,7 @@ def _parse_mace(words: Sequence[str]) -> PairStyle:
         raise ValueError('pair_style mace names a model twice: a committee needs different members.')
     return PairStyle(
         models=models,
-        options={name: values[name] for name in ('dtype', 'device', 'head') if name in values},
+        options={name: values[name] for name in ('dtype', 'device', 'head', 'descriptors') if name in values},
         out_freq=_positive_integer('out_freq', values.get('out_freq', str(_DEFAULT_CHECK_INTERVAL))),
         out_file=values.get('out_file', _OUT_FILE if len(models) > 1 else None),
         records=values.get('records'),

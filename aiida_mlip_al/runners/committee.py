@@ -13,7 +13,9 @@ import mace  # noqa: F401  (lets torch.load open e3nn's own constants)
 import numpy as np
 import torch
 from ase import Atoms
+from descriptors import make_descriptor
 from neighbours import neighbour_list
+from tensors import to_numpy
 
 _DTYPES = {'float32': torch.float32, 'float64': torch.float64}
 _NO_CELL = np.eye(3)
@@ -101,11 +103,18 @@ class Committee:
     :param dtype: 'float32' or 'float64'.
     :param device: 'cpu', 'cuda' or 'cuda:<index>'.
     :param head: name of the head; None takes the only one, or the one called Default.
+    :param descriptors: what the lead model describes structures by: 'features', the atoms' features averaged for each
+        element, or 'gradient', that of the energy with respect to the weights of the last layers.
     :raises ValueError: if a file cannot be used or the models do not match.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], dtype: str = 'float32', device: str = 'cpu', head: str | None = None
+        self,
+        paths: Sequence[str | Path],
+        dtype: str = 'float32',
+        device: str = 'cpu',
+        head: str | None = None,
+        descriptors: str = 'features',
     ) -> None:
         if not paths:
             raise ValueError('models must name at least one model file.')
@@ -128,7 +137,7 @@ class Committee:
         self._heads = heads
         self._atomic_energies = [_atomic_energies(model, index) for model, index in zip(loaded, heads, strict=True)]
         self._models = [_prepare(model, self._dtype, self._device) for model in loaded]
-        self._invariants = _invariant_columns(lead)
+        self._descriptors = make_descriptor(descriptors, self._models[0], heads[0])
         self._species = np.full(max(self.elements) + 1, -1)
         self._species[self.elements] = np.arange(len(self.elements))
 
@@ -200,10 +209,6 @@ class Committee:
             return to_numpy(output['energy'])
         isolated = np.add.reduceat(self._atomic_energies[member][species], offsets[:-1])
         return isolated + to_numpy(output['interaction_energy'])
-
-    def _descriptors(self, output: dict[str, Any], species: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        features = to_numpy(output['node_feats'][:, self._invariants])
-        return _per_element_means(features, species, offsets, len(self.elements))
 
     def _graph(self, structures: Sequence[Atoms]) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
         """Return the models' input, the element index of every atom and the atom offsets of the structures."""
@@ -300,32 +305,3 @@ def _prepare(model: torch.nn.Module, dtype: torch.dtype, device: torch.device) -
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
-
-
-def _invariant_columns(model: Any) -> torch.Tensor:
-    """Return the columns of `node_feats` that hold scalars: the first 0e block of every layer."""
-    columns: list[int] = []
-    begin = 0
-    for product in model.products:
-        irreps = product.linear.irreps_out
-        columns += range(begin, begin + irreps.count('0e'))
-        begin += irreps.dim
-    return torch.tensor(columns)
-
-
-def _per_element_means(features: np.ndarray, species: np.ndarray, offsets: np.ndarray, n_elements: int) -> np.ndarray:
-    """Average atoms' features (N, F) over the atoms of each element: (B, n_elements * F), zero where there is none."""
-    n_structures = len(offsets) - 1
-    slot = np.repeat(np.arange(n_structures) * n_elements, np.diff(offsets)) + species
-    sums = np.zeros((n_structures * n_elements, features.shape[1]))
-    np.add.at(sums, slot, features)
-    counts = np.bincount(slot, minlength=len(sums))
-    return (sums / np.maximum(counts, 1)[:, None]).reshape(n_structures, -1)
-
-
-def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """Return a tensor as a float64 array in the main memory.
-
-    :param tensor: on any device.
-    """
-    return tensor.detach().to(device='cpu', dtype=torch.float64).numpy()

@@ -21,7 +21,7 @@ _DEFAULTS: dict[str, Any] = {
     'dtype': 'float32',
     'device': 'cpu',
     'batch_size': 16,
-    'descriptors': [],
+    'descriptors': None,
     'splits': None,
     'head': None,
     'uncertainty': None,
@@ -35,9 +35,9 @@ def evaluate(config: runner.Config, status: dict[str, Any]) -> None:
     a frame is not periodic in three directions, descriptors (N, D) where asked for, and mahalanobis (N,) of one model with
     an uncertainty.
 
-    :param config: `models`, `datasets` {name: file}, `dtype`, `device`, `batch_size`, `descriptors` (names), `splits`
-        (of the frames to evaluate, by their info `split`; null: all), `head`, `uncertainty` (of the only model; null: the
-        models are the members).
+    :param config: `models`, `datasets` {name: file}, `dtype`, `device`, `batch_size`, `descriptors` (features or gradient;
+        null: none), `splits` (of the frames to evaluate, by their info `split`; null: all), `head`, `uncertainty` (of the
+        only model; null: the models are the members).
     :param status: receives `n_frames` of every dataset that is done, and versions.
     """
     unknown = set(config) - set(_DEFAULTS) - {'models', 'datasets'}
@@ -52,17 +52,19 @@ def evaluate(config: runner.Config, status: dict[str, Any]) -> None:
     datasets = {name: frames for name, frames in datasets.items() if frames}
     if not datasets:
         raise ValueError('datasets must name at least one extended XYZ file.')
-    strangers = set(settings['descriptors']) - set(settings['datasets'])
-    if strangers:
-        raise ValueError(f'descriptors names {", ".join(sorted(strangers))}, which is not among the datasets.')
     committee = open_committee(
-        settings.get('models', []), settings['uncertainty'], settings['dtype'], settings['device'], settings['head']
+        settings.get('models', []),
+        settings['uncertainty'],
+        settings['dtype'],
+        settings['device'],
+        settings['head'],
+        settings['descriptors'] or 'features',
     )
     status['versions'].update(runner.versions('torch', 'mace'))
     status['n_frames'] = {}
     for name, frames in datasets.items():
         committee.check_elements(frames)
-        arrays = evaluate_frames(committee, frames, settings['batch_size'], name in settings['descriptors'])
+        arrays = evaluate_frames(committee, frames, settings['batch_size'], settings['descriptors'] is not None)
         np.savez(f'evaluation_{name}.npz', **arrays)  # type: ignore[arg-type]
         status['n_frames'][name] = len(frames)
 

@@ -34,7 +34,7 @@ _DEFAULTS: dict[str, Any] = {
     'head': None,
     'check_interval': 10,
     'levels': {},
-    'descriptors': True,
+    'descriptors': 'features',
     'bias': None,
     'uncertainty': None,
     'uncertainty_bias': None,
@@ -49,10 +49,10 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
     """Run every walker of explore.json.
 
     :param config: `models`, `dtype`, `device`, `head`, `dynamics`, `walkers`, `check_interval`, `levels` {upper in eV/Å
-        or null}, `descriptors`, `bias` (an input file of PLUMED), `uncertainty` (of the only model; null: models are members),
-        `uncertainty_bias` {ratio, memory in steps, max_force in eV/Å}, `stress_deviation`
-        (recorded too), `processes` to divide the walkers among, `numbers` of the
-        walkers (from 0), `continued` from their files.
+        or null}, `descriptors` (features or gradient; null: none), `bias` (an input file of PLUMED), `uncertainty` (of the
+        only model; null: models are members), `uncertainty_bias` {ratio, memory in steps, max_force in eV/Å},
+        `stress_deviation` (recorded too), `processes` to divide the walkers among, `numbers` of the walkers (from 0),
+        `continued` from their files.
     :param status: receives versions.
     """
     unknown = set(config) - set(_DEFAULTS) - {'models', 'dynamics', 'walkers'}
@@ -79,7 +79,12 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
     ]
     biases = [_bias(options['bias'], number, walker, atoms, settings) for number, _, walker, atoms in crew]
     committee = open_committee(
-        config.get('models', []), options['uncertainty'], options['dtype'], options['device'], options['head']
+        config.get('models', []),
+        options['uncertainty'],
+        options['dtype'],
+        options['device'],
+        options['head'],
+        options['descriptors'] or 'features',
     )
     committee.check_elements([structures[walker.structure] for walker in walkers])
     uncertainty_bias = options['uncertainty_bias']
@@ -101,7 +106,8 @@ def explore(config: runner.Config, status: dict[str, Any]) -> None:
         biased = None if bias is None else Biased(member, bias, stress)
         run_walker(number, walker, atoms, settings, lambda moved: _observe(moved, ask, upper), biased, left)
 
-    Crew(committee, len(crew), stress, options['descriptors'], options['stress_deviation']).run(work)
+    described = options['descriptors'] is not None
+    Crew(committee, len(crew), stress, described, options['stress_deviation']).run(work)
 
 
 def _divide(config: runner.Config, n_processes: int, device: str, status: dict[str, Any]) -> None:

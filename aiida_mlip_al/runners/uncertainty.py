@@ -13,7 +13,7 @@ import numpy as np
 import status as runner
 from ase import Atoms
 from frames import read_structures
-from last_layer import LastLayerModel
+from last_layer_model import LastLayerModel
 from rigidity import DistanceFit, fit_posterior, orthonormal
 
 _DEFAULTS: dict[str, Any] = {

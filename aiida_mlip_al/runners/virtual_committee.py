@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from committee import Committee, Prediction, to_numpy
-from last_layer import LastLayerModel
+from committee import Committee, Prediction
+from last_layer_model import LastLayerModel
 from rigidity import FeatureDistance
+from tensors import to_numpy
 
 _AT_ONCE = 8  # members in one backward pass
 
@@ -22,6 +23,7 @@ def open_committee(
     dtype: str = 'float32',
     device: str = 'cpu',
     head: str | None = None,
+    descriptors: str = 'features',
 ) -> Committee:
     """Return the committee of some models, or that of one model and its uncertainty.
 
@@ -30,13 +32,14 @@ def open_committee(
     :param dtype: 'float32' or 'float64'.
     :param device: 'cpu', 'cuda' or 'cuda:<index>'.
     :param head: name of the head; None takes the only one, or the one called Default.
+    :param descriptors: what structures are described by; see :class:`Committee`.
     :raises ValueError: if a file cannot be used.
     """
     if uncertainty is None:
-        return Committee(paths, dtype, device, head)
+        return Committee(paths, dtype, device, head, descriptors)
     if len(paths) != 1:
         raise ValueError(f'an uncertainty belongs to one model, but models names {len(paths)}.')
-    return VirtualCommittee(paths[0], uncertainty, dtype, device, head)
+    return VirtualCommittee(paths[0], uncertainty, dtype, device, head, descriptors)
 
 
 class VirtualCommittee(LastLayerModel):
@@ -50,6 +53,7 @@ class VirtualCommittee(LastLayerModel):
     :param dtype: 'float32' or 'float64'.
     :param device: 'cpu', 'cuda' or 'cuda:<index>'.
     :param head: name of the head; None takes the only one, or the one called Default.
+    :param descriptors: what structures are described by; see :class:`Committee`.
     :raises ValueError: if a file cannot be used, or they do not belong together.
     """
 
@@ -60,8 +64,9 @@ class VirtualCommittee(LastLayerModel):
         dtype: str = 'float32',
         device: str = 'cpu',
         head: str | None = None,
+        descriptors: str = 'features',
     ) -> None:
-        super().__init__(path, dtype, device, head)
+        super().__init__(path, dtype, device, head, descriptors)
         if not Path(uncertainty).is_file():
             raise ValueError(f'The uncertainty file {uncertainty} does not exist.')
         with np.load(uncertainty) as arrays:
@@ -93,7 +98,6 @@ class VirtualCommittee(LastLayerModel):
         """
         chosen = list(range(len(self)) if members is None else members)
         if chosen == [0]:
-            self._last_layer.forget()
             return super().predict(structures, chosen, stress, descriptors)
         graph, species, offsets = self._graph(structures)
         periodic = np.array([atoms.pbc.all() for atoms in structures])

@@ -12,6 +12,8 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters
 
+Descriptors = Literal['features', 'gradient']
+
 Condition = Positive | Annotated[list[Positive], Field(min_length=1)]
 Ends = Field(min_length=2, max_length=2)
 
@@ -141,6 +143,9 @@ class ExploreSettings(Dynamics):
     dtype: Literal['float32', 'float64'] = Field(default='float32', description='precision of the models')
     distance_limits: list[DistanceLimit] = Field(
         default_factory=list, description='pairs of atoms that must stay within limits'
+    )
+    descriptors: Descriptors = Field(
+        default='features', description='what frames are described by; set by `select: {descriptors: …}`'
     )
     bias: Bias | None = Field(default=None, description='a bias on collective variables')
     systems: dict[str, dict[str, Any]] = Field(
@@ -288,6 +293,8 @@ def check_of(settings: AseExploreSettings, iteration: int) -> dict[str, Any]:
         check['processes'] = settings.processes
     if settings.stress_deviation:
         check['stress_deviation'] = True
+    if settings.descriptors != 'features':
+        check['descriptors'] = settings.descriptors
     bias = settings.uncertainty_bias
     if bias is not None and iteration >= bias.start_iteration:
         check['uncertainty_bias'] = bias.model_dump(exclude={'start_iteration'})

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from aiida_mlip_al.sampling.base import stream
+from aiida_mlip_al.sampling.walkers import Descriptors
 from aiida_mlip_al.selection.criteria import TrustLevels, classify
 from aiida_mlip_al.selection.diversity import (
     Floats,
@@ -44,8 +45,12 @@ class SelectionSettings:
     :param diversity: order of the candidates: 'farthest_point' from the training set and each other, the same within the
         'largest_cluster' (default), 'top' by deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd'
         ('top' among molecules that differ).
+    :param descriptors: what is given as such: 'features' of the atoms, whose distances are counted in standard deviations
+        (:func:`standardise`), or the 'gradient' of the energy with respect to the last layers' weights, whose distances are
+        those of the kernel g·g' and are taken as they are.
     :param duplicate_tolerance: candidates nearer than this to the training set or to each other are duplicates: the
-        root-mean-square difference of descriptors in standard deviations; 0 marks identical ones only, None nothing.
+        root-mean-square difference of descriptors, whichever they are, in standard deviations; 0 marks identical ones only,
+        None nothing.
     :param strata: what the strata are of.
     :param min_rmsd: with 'rmsd', molecules closer than this (Å) are duplicates, whatever their descriptors.
     :param exclude_hydrogen: with 'rmsd', compare the other atoms.
@@ -60,6 +65,7 @@ class SelectionSettings:
     max_labels: int = 20
     audit_fraction: float = 0.05
     diversity: Diversity = 'largest_cluster'
+    descriptors: Descriptors = 'features'
     duplicate_tolerance: float | None = 0.01
     max_per_trajectory: Share = None
     max_force: float | None = 50.0
@@ -208,26 +214,28 @@ def select_frames(
 
     candidates = np.flatnonzero(verdicts == Verdict.CANDIDATE.code)
     candidates = candidates[np.argsort(-deviation[candidates], kind='stable')]
+    known = _finite_rows(training_descriptors)
     physical = verdicts != Verdict.UNPHYSICAL.code
-    scaled, scaled_training = _scaled(features, training_descriptors, physical, candidates)
+    scaled, scaled_known = _scaled(features, known, physical, candidates)
     duplicate = np.zeros(len(candidates), dtype=bool)
     if settings.diversity == 'rmsd' and structure is not None:
         molecules = [structure(int(index)) for index in candidates]
         duplicate = alike_molecules(molecules, settings.min_rmsd, settings.exclude_hydrogen)
     elif scaled is not None and settings.duplicate_tolerance is not None:
-        duplicate = deduplicate(scaled, scaled_training, settings.duplicate_tolerance)
+        duplicate = deduplicate(scaled, scaled_known, settings.duplicate_tolerance)
     verdicts[candidates[duplicate]] = Verdict.DUPLICATE.code
-    candidates, scaled = candidates[~duplicate], None if scaled is None else scaled[~duplicate]
+    candidates = candidates[~duplicate]
 
     accurate = np.flatnonzero(verdicts == Verdict.ACCURATE.code)
     audit = np.random.default_rng(stream(settings.seed, 'audit')).permutation(accurate)[: settings.n_audit]
     budget = settings.max_labels - len(audit)
     kinds = [_numbers(values, n_frames)[candidates] for values in (trajectory, system, composition)]
     quotas = _quotas(settings, kinds, budget)
-    if settings.diversity in _BY_DESCRIPTORS and scaled is not None:
+    if settings.diversity in _BY_DESCRIPTORS and features is not None and scaled is not None:
+        as_given = settings.descriptors == 'gradient'
         taken = farthest_point_order(
-            scaled,
-            scaled_training,
+            features[candidates] if as_given else scaled[~duplicate],
+            known if as_given else scaled_known,
             budget,
             largest_cluster=settings.diversity == 'largest_cluster',
             groups=np.transpose(kinds),
@@ -264,16 +272,18 @@ def _reasons(
     ]
 
 
+def _finite_rows(training_descriptors: ArrayLike | None) -> Floats | None:
+    known = None if training_descriptors is None else np.asarray(training_descriptors, dtype=float)
+    return known[np.isfinite(known).all(axis=1)] if known is not None and known.ndim == 2 else known
+
+
 def _scaled(
-    features: Floats | None, training: ArrayLike | None, physical: NDArray[np.bool_], candidates: Indices
+    features: Floats | None, known: Floats | None, physical: NDArray[np.bool_], candidates: Indices
 ) -> tuple[Floats | None, Floats | None]:
     """Descriptors of candidates and training set on the scale of all physical frames; the rest is left out."""
     if features is None:
         return None, None
-    old = None if training is None else np.asarray(training, dtype=float)
-    if old is not None and old.ndim == 2:
-        old = old[np.isfinite(old).all(axis=1)]
-    new, old = standardise(features[physical], old)
+    new, old = standardise(features[physical], known)
     position = np.cumsum(physical) - 1
     return new[position[candidates]], old
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from aiida_mlip_al.sampling.base import Positive, StepParameters, parse_parameters
+from aiida_mlip_al.sampling.walkers import Descriptors
 from aiida_mlip_al.selection.levels import Conformal, Fixed, LevelRule, LevelRules
 from aiida_mlip_al.selection.measure import MeasureName
 from aiida_mlip_al.selection.sanity import PhysicalLimits
@@ -38,6 +39,7 @@ class SelectParameters(StepParameters):
         default=0.05, ge=0, le=1, description='part of the labels spent on random accurate frames'
     )
     diversity: Diversity = Field(default='largest_cluster', description='order of the candidates')
+    descriptors: Descriptors = Field(default='features', description='what frames are compared by')
     strata: Strata = Field(default='deviation', description='what `stratified` takes in turn')
     min_rmsd: Positive = Field(default=0.05, description='molecules closer than this are alike for `rmsd`, Å')
     exclude_hydrogen: bool = Field(default=True, description='`rmsd` compares the other atoms')

@@ -58,7 +58,9 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return LAMMPS_NEEDS_MEMBERS
     if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
         return PERIODIC
-    return validate_exploration(inputs['explore']) or unknown_system(inputs) or unmeasured(inputs)
+    return (
+        validate_exploration(inputs['explore']) or unknown_system(inputs) or unmeasured(inputs) or undescribed(inputs)
+    )
 
 
 def unmeasured(inputs: Any) -> str | None:
@@ -71,6 +73,21 @@ def unmeasured(inputs: Any) -> str | None:
             return 'The measure `stress` needs the engine `ase` with `stress_deviation: true`.'
         if not all(all(structure.pbc) for structure in inputs['structures'].values()):
             return 'The measure `stress` needs structures that are periodic in three directions.'
+    return None
+
+
+def undescribed(inputs: Any) -> str | None:
+    """Return which stage does not describe frames by what the selection compares, or None."""
+    wanted = inputs['select'].get('descriptors', 'features')
+    said = {
+        'explore.settings': exploration_settings(inputs['explore']).descriptors,
+        'evaluate.evaluate.settings': inputs['evaluate']['evaluate']['settings'].get('descriptors', None),
+    }
+    if inputs['explore'].get('deviate'):
+        said['explore.deviate.settings'] = inputs['explore']['deviate']['settings'].get('descriptors', 'features')
+    for place, kind in said.items():
+        if kind != wanted:
+            return f'`select` compares frames by `descriptors: {wanted}`: say so in `{place}`, too.'
     return None
 
 

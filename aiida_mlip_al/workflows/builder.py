@@ -341,6 +341,8 @@ class Inputs:
             settings.setdefault('upper', self.config.select.upper)
         if self.config.select.measure == 'stress' and lammps is None:
             settings['stress_deviation'] = True
+        if self.config.select.descriptors != 'features':
+            settings['descriptors'] = self.config.select.descriptors
         inputs: dict[str, Any] = {'settings': orm.Dict(settings), 'max_concurrent': explore.max_concurrent}
         if chosen.bias is not None:
             path = self.folder / chosen.bias.file
@@ -357,7 +359,8 @@ class Inputs:
             (inputs['lammps']['template'],) = load_files([lammps.template], self.folder).values()
         if not lammps.in_run:
             inputs['convert'] = {**self.job('evaluate'), **conversion(lammps.values)}
-            inputs['deviate'] = {**self.job('evaluate'), 'settings': orm.Dict({'descriptors': True})}
+            described = orm.Dict({'descriptors': self.config.select.descriptors})
+            inputs['deviate'] = {**self.job('evaluate'), 'settings': described}
         self.check_scripts(inputs)
         return inputs
 
@@ -385,7 +388,7 @@ class Inputs:
         select = config.select.model_dump()
         if select['label_budget'] is None:
             select['label_budget'] = config.stop.max_labels
-        settings = orm.Dict({'descriptors': True, 'dtype': 'float64'})
+        settings = orm.Dict({'descriptors': config.select.descriptors, 'dtype': 'float64'})
         inputs: dict[str, Any] = {
             'structures': self.structures,
             'seed': self.seed,

@@ -62,7 +62,7 @@ def test_job(generate_calc_job: Make, inputs: dict[str, Any]) -> None:
         'device': 'cpu',
         'batch_size': 16,
         'datasets': {'early': 'early.xyz', 'late': 'late.xyz'},
-        'descriptors': ['early', 'late'],
+        'descriptors': 'features',
     }
     committee = inputs['committee']
     assert calcinfo.local_copy_list == [
@@ -80,9 +80,9 @@ def test_job(generate_calc_job: Make, inputs: dict[str, Any]) -> None:
 
 
 def test_settings(generate_calc_job: Make, inputs: dict[str, Any]) -> None:
-    inputs['settings'] = orm.Dict({'dtype': 'float32', 'batch_size': 4, 'descriptors': False})
+    inputs['settings'] = orm.Dict({'dtype': 'float32', 'batch_size': 4, 'descriptors': None})
     settings = json.loads((generate_calc_job('mlip_al.deviate', inputs).folder / 'evaluate.json').read_text())
-    assert (settings['dtype'], settings['batch_size'], settings['descriptors']) == ('float32', 4, [])
+    assert (settings['dtype'], settings['batch_size'], settings['descriptors']) == ('float32', 4, None)
 
 
 def test_frames_that_are_not_finite_are_not_evaluated(generate_calc_job: Make, inputs: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def test_job(generate_calc_job: Make, evaluate_inputs: dict[str, Any], committee
         'batch_size': 16,
         'datasets': {'extra': 'extra.xyz', 'seeds': 'seeds.xyz'},
         'splits': ['train', 'validation', 'test'],
-        'descriptors': [],
+        'descriptors': None,
     }
     shards = evaluate_inputs['datasets']
     assert calcinfo.local_copy_list == [
@@ -35,7 +35,7 @@ def test_job(generate_calc_job: Make, evaluate_inputs: dict[str, Any], committee
 
 def test_settings(generate_calc_job: Make, evaluate_inputs: dict[str, Any]) -> None:
     evaluate_inputs['settings'] = orm.Dict(
-        {'dtype': 'float32', 'batch_size': 4, 'splits': ['test'], 'descriptors': True}
+        {'dtype': 'float32', 'batch_size': 4, 'splits': ['test'], 'descriptors': 'gradient'}
     )
     evaluate_inputs['code'].base.extras.set('device', 'cuda')
     settings = json.loads((generate_calc_job('mlip_al.evaluate', evaluate_inputs).folder / 'evaluate.json').read_text())
@@ -44,7 +44,7 @@ def test_settings(generate_calc_job: Make, evaluate_inputs: dict[str, Any]) -> N
     assert settings['device'] == 'cuda'
     assert settings['batch_size'] == 4
     assert settings['splits'] == ['test']
-    assert settings['descriptors'] == ['extra', 'seeds']
+    assert settings['descriptors'] == 'gradient'
 
 
 def test_refuses_models_of_other_elements(

@@ -27,7 +27,7 @@ def test_job(generate_calc_job: Make, explore_inputs: dict[str, Any], committee:
         'device': 'cpu',
         'check_interval': 5,
         'levels': {'upper': 2.0},
-        'descriptors': True,
+        'descriptors': 'features',
         'continued': False,
     }
     assert calcinfo.local_copy_list == [

@@ -29,6 +29,7 @@ def test_committee_line_and_elements_are_in_the_order_of_the_types():
         in lines
     )
     assert not any('upper' in line for line in script(upper=0.5, n_models=1))
+    assert any('records walker.jsonl descriptors gradient dtype' in line for line in script(descriptors='gradient'))
     assert 'pair_coeff * * As Ga' in lines
     assert 'dump_modify walker sort id flush yes element As Ga format float %.12g' in lines
     masses = [line for line in lines if line.startswith('variable stranger')]

@@ -18,7 +18,7 @@ ORDER = ('O', 'Au', 'Cu')
 SCRIPT = """
 units metal
 {source}
-pair_style mace {models} out_freq 4 records records.jsonl
+pair_style mace {models} out_freq 4 records records.jsonl descriptors {kind}
 pair_coeff * * O Au Cu
 fix integrate all nve
 dump frames all custom 4 dump.frames id x y z
@@ -33,23 +33,23 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / 'records.jsonl').read_text().splitlines()]
 
 
-def run(lmp_mace: Callable[..., Finished], models: list[Path], source: str, steps: int) -> None:
+def run(lmp_mace: Callable[..., Finished], models: list[Path], source: str, steps: int, kind: str = 'features') -> None:
     """Run a script that must succeed."""
-    script = SCRIPT.format(source=source, models=' '.join(map(str, models)), steps=steps)
+    script = SCRIPT.format(source=source, models=' '.join(map(str, models)), steps=steps, kind=kind)
     done = lmp_mace(script, '--dtype', 'float64')
     assert done.returncode == 0, done.output
 
 
-@pytest.mark.parametrize('n_models', [3, 1])
+@pytest.mark.parametrize(('n_models', 'kind'), [(3, 'features'), (1, 'gradient')])
 def test_records_are_what_the_runner_says_about_a_frame(
-    n_models: int, lmp_mace: Callable[..., Finished], models: list[Path], tmp_path: Path
+    n_models: int, kind: str, lmp_mace: Callable[..., Finished], models: list[Path], tmp_path: Path
 ) -> None:
     from aiida_mlip_al.lmp_mace.runner_modules import Committee, deviation
 
     atoms = alloy((2, 1, 1))
     ids = np.random.default_rng(5).permutation(len(atoms)) + 1
     write_data(tmp_path / 'data', atoms, ORDER, ids)
-    run(lmp_mace, models[:n_models], 'read_data data\nvelocity all create 900 11', 9)
+    run(lmp_mace, models[:n_models], 'read_data data\nvelocity all create 900 11', 9, kind)
     found = records(tmp_path)
     assert [record['step'] for record in found] == [0, 4, 8]
     assert (tmp_path / 'model_devi.out').exists() == (n_models > 1)
@@ -57,7 +57,7 @@ def test_records_are_what_the_runner_says_about_a_frame(
     assert step == 8
     by_tag = atoms[np.argsort(ids)]
     by_tag.positions = rows[:, 1:]
-    wanted = Committee(models[:n_models], 'float64').predict([by_tag], descriptors=True)
+    wanted = Committee(models[:n_models], 'float64', descriptors=kind).predict([by_tag], descriptors=True)
     forces = wanted.forces.mean(axis=0)
     np.testing.assert_allclose(found[-1]['forces'], forces, rtol=1e-8, atol=1e-11)
     np.testing.assert_allclose(found[-1]['descriptor'], wanted.descriptors[0], rtol=1e-6, atol=1e-12)

@@ -101,6 +101,7 @@ def test_committee_line() -> None:
     assert parse_pair_coeff(style, ['pair_coeff', '*', '*', 'Ga', 'As']).elements == ['Ga', 'As']
     assert read('pair_style mace a b') == PairStyle(['a', 'b'], [], {}, 100, 'model_devi.out', None, None)
     assert read('pair_style mace a out_freq 5 records y') == PairStyle(['a'], [], {}, 5, None, 'y', None)
+    assert read('pair_style mace a records y descriptors gradient').options == {'descriptors': 'gradient'}
 
 
 def test_command_line() -> None:

@@ -38,7 +38,7 @@ def inputs() -> dict[str, Any]:
             'seeds': DatasetData.from_ase(seeds, 'springs', 'abc'),
             'test': DatasetData.from_ase(labelled_waters(2, 'test'), 'springs', 'abc'),
         },
-        'settings': orm.Dict({'descriptors': True}),
+        'settings': orm.Dict({'descriptors': 'features'}),
     }
 
 

@@ -135,7 +135,7 @@ def explore(job: Any, files: list[Path], structure: Atoms, text: str | None, **c
         'walkers': [{**walker, 'seed': seed} for seed in seeds],
         'dynamics': {**dynamics, **changes.pop('dynamics', {})},
         'check_interval': 10,
-        'descriptors': False,
+        'descriptors': None,
     }
     if text is not None:
         (job.folder / 'plumed.dat').write_text(text)

@@ -36,7 +36,6 @@ def test_equals_mace_calculator(job, committee_files, frames) -> None:
         'dtype': 'float64',
         'batch_size': 2,
         'datasets': {'all': 'data.extxyz', 'again': 'data.extxyz'},
-        'descriptors': ['again'],
     }
     status = job.run('evaluate', config)
     assert status['exit_code'] == 0, status['output']
@@ -46,7 +45,6 @@ def test_equals_mace_calculator(job, committee_files, frames) -> None:
     assert found['n_atoms'].tolist() == [8, 9, 8, 9, 8]
     assert found['forces'].shape == (3, 42, 3)
     assert 'descriptors' not in found
-    assert np.load(job.folder / 'evaluation_again.npz')['descriptors'].shape == (5, 48)
     offsets = np.cumsum([0, *found['n_atoms']])
     reference = MACECalculator(model_paths=[str(committee_files[1])], default_dtype='float64')
     for index in (0, 3):  # the files hold eight decimals
@@ -62,9 +60,17 @@ def test_equals_mace_calculator(job, committee_files, frames) -> None:
 def test_splits_choose_frames(job, committee_files, frames) -> None:
     write(job.folder / 'data.extxyz', frames)
     models = names(committee_files[:1])
-    config = {'models': models, 'datasets': {'d': 'data.extxyz'}, 'splits': ['validation'], 'descriptors': ['d']}
+    config = {'models': models, 'datasets': {'d': 'data.extxyz'}, 'splits': ['validation']}
     assert job.run_here('evaluate', config)['finished']
     assert np.load(job.folder / 'evaluation_d.npz')['n_atoms'].tolist() == [8]
+
+
+@pytest.mark.parametrize(('kind', 'n_numbers'), [('features', 48), ('gradient', 16)])
+def test_descriptors_where_asked_for(job, committee_files, frames, kind: str, n_numbers: int) -> None:
+    write(job.folder / 'data.extxyz', frames)
+    config = {'models': names(committee_files), 'datasets': {'d': 'data.extxyz'}, 'descriptors': kind}
+    assert job.run_here('evaluate', config)['finished']
+    assert np.load(job.folder / 'evaluation_d.npz')['descriptors'].shape == (5, n_numbers)
 
 
 def test_bad_input_ends_with_one_sentence(job, committee_files, frames) -> None:
@@ -74,7 +80,7 @@ def test_bad_input_ends_with_one_sentence(job, committee_files, frames) -> None:
         ({'models': []}, 'at least one model'),
         ({'datasets': {}}, 'at least one extended XYZ file'),
         ({'datasets': {'d': 'absent.xyz'}}, 'absent.xyz does not exist'),
-        ({'descriptors': ['e']}, 'descriptors names e'),
+        ({'descriptors': 'forces'}, "features or gradient, not 'forces'"),
         ({'device': 'cuda'}, 'sees no GPU'),
         ({'batchsize': 2}, 'unknown keys: batchsize'),
     ]:

@@ -230,7 +230,7 @@ def test_a_walker_beyond_a_distance_limit_stops(job, committee_files, ethanol: A
 
 
 def test_stride_is_recorded_and_every_check_can_stop(job, committee_files, ethanol: Atoms) -> None:
-    config = base(committee_files, check_interval=5, dynamics={'stride': 20}, descriptors=False)
+    config = base(committee_files, check_interval=5, dynamics={'stride': 20}, descriptors=None)
     job.run_here('explore', config, [ethanol])
     lines, _ = table(job)
     assert [line['step'] for line in lines] == [20, 40]

@@ -48,7 +48,7 @@ def jacobian(model, atoms) -> np.ndarray:
 
 
 def test_covariance_and_scale_by_brute_force(job, committee_files, labelled) -> None:
-    from last_layer import LastLayerModel
+    from last_layer_model import LastLayerModel
 
     status = learn(job, committee_files, labelled, regularisation=1e-3, samples=None)
     assert status['exit_code'] == 0, status['error']
@@ -70,7 +70,7 @@ def test_covariance_and_scale_by_brute_force(job, committee_files, labelled) -> 
 
 
 def test_directions_are_unbiased(committee_files, labelled) -> None:
-    from last_layer import LastLayerModel
+    from last_layer_model import LastLayerModel
     from uncertainty import force_rows
 
     model, rng = LastLayerModel(committee_files[0]), np.random.default_rng(0)

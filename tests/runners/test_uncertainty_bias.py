@@ -20,7 +20,7 @@ BIAS = {'ratio': 0.25, 'memory': 100, 'max_force': 2.0}
 
 def virtual(file: Path, folder: Path) -> Any:
     """One model with six drawn last layers."""
-    from last_layer import LastLayerModel
+    from last_layer_model import LastLayerModel
     from virtual_committee import VirtualCommittee
 
     n = LastLayerModel(file, 'float64').n_features
@@ -110,7 +110,7 @@ def explore(job: Any, files: list[Path], ethanol: Atoms, bias: dict[str, Any] | 
         'walkers': [{'structure': 0, 'temperature_K': 300.0, 'seed': seed} for seed in changes.pop('seeds', [1])],
         'dynamics': {'steps': 20, 'timestep_fs': 0.5, 'min_distance_fraction': 0.3, **changes.pop('dynamics', {})},
         'check_interval': 5,
-        'descriptors': False,
+        'descriptors': None,
         **({} if bias is None else {'uncertainty_bias': bias}),
         **changes,
     }

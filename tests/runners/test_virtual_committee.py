@@ -53,7 +53,7 @@ def changed_model(path, change, head):
 def test_members_are_models_with_other_last_layers(model_file, structures, tmp_path) -> None:
     import torch
     from committee import Committee
-    from last_layer import LastLayerModel
+    from last_layer_model import LastLayerModel
     from virtual_committee import VirtualCommittee
 
     n_features = LastLayerModel(model_file).n_features
@@ -82,7 +82,7 @@ def test_members_are_models_with_other_last_layers(model_file, structures, tmp_p
 
 def test_derivatives_equal_the_jacobian(committee_files, structures) -> None:
     import torch
-    from last_layer import LastLayerModel
+    from last_layer_model import LastLayerModel
 
     model = LastLayerModel(committee_files[0])
     directions = np.random.default_rng(1).normal(size=(2, 20, 3))
@@ -102,7 +102,7 @@ def test_derivatives_equal_the_jacobian(committee_files, structures) -> None:
 
 
 def test_many_members_and_the_largest_distance_of_an_atom(committee_files, structures, tmp_path) -> None:
-    from last_layer import LastLayerModel
+    from last_layer_model import LastLayerModel
     from virtual_committee import VirtualCommittee
 
     model = LastLayerModel(committee_files[0])

@@ -96,6 +96,23 @@ def test_largest_cluster_is_where_the_frames_are() -> None:
     assert chosen == {'farthest_point': [0], 'largest_cluster': [1]}
 
 
+def test_distances_of_gradients_are_not_scaled() -> None:
+    descriptors = np.array([[9.0, 0.0], [0.0, 3.0], [-9.0, 0.0], [-9.0, 0.0]])
+    chosen = {
+        kind: select_frames(
+            [0.5, 0.5, 0.9, 0.4],
+            LEVELS,
+            SelectionSettings(4, 0, diversity='farthest_point', descriptors=kind),  # type: ignore[arg-type]
+            descriptors=descriptors,
+            training_descriptors=np.array([[0.0, 0.0], [0.5, 0.0]]),
+        )
+        for kind in ('features', 'gradient')
+    }
+    assert chosen['features'].chosen.tolist() == [1, 2, 0]
+    assert chosen['gradient'].chosen.tolist() == [2, 0, 1]
+    assert all(verdicts(one)[3] == 'duplicate' for one in chosen.values())
+
+
 @pytest.mark.parametrize('training', [None, np.empty((0, 1)), np.empty(0)])
 def test_without_training_set_the_highest_deviation_comes_first(training: np.ndarray | None) -> None:
     settings = SelectionSettings(max_labels=3, audit_fraction=0)

@@ -11,7 +11,7 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from ase.build import bulk, molecule
 
-from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
+from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain, undescribed
 from aiida_mlip_al.workflows.explore import exploration_settings
 
 
@@ -73,6 +73,26 @@ def test_what_the_exploration_does_not_record_is_refused(
     assert given.explore.settings.get_dict().get('stress_deviation', False) is (measure == 'stress')
     error = ActiveLearningWorkChain.spec().inputs.validate(given._inputs(prune=True))
     assert sentence in str(error)
+
+
+def test_all_describe_frames_by_what_the_selection_compares(builder: Callable[..., Any]) -> None:
+    given = builder({}, {'descriptors': 'gradient', 'lower': 0.1})
+    assert given.explore.settings['descriptors'] == 'gradient'
+    validate = ActiveLearningWorkChain.spec().inputs.validate
+    assert validate(given._inputs(prune=True)) is None
+    settings, given.evaluate.evaluate.settings = given.evaluate.evaluate.settings, orm.Dict({})
+    assert 'say so in `evaluate.evaluate.settings`, too' in str(validate(given._inputs(prune=True)))
+    given.evaluate.evaluate.settings = settings
+    given.explore.settings = orm.Dict({})
+    assert 'by `descriptors: gradient`: say so in `explore.settings`, too' in str(validate(given._inputs(prune=True)))
+
+
+def test_frames_of_a_native_lammps_are_described_alike_too(builder: Callable[..., Any]) -> None:
+    given = builder({}, {'descriptors': 'gradient', 'lower': 0.1})._inputs(prune=True)
+    given['explore']['deviate'] = {'settings': orm.Dict({'descriptors': 'gradient'})}
+    assert undescribed(given) is None
+    given['explore']['deviate'] = {'settings': orm.Dict({'dtype': 'float64'})}
+    assert 'say so in `explore.deviate.settings`, too' in str(undescribed(given))
 
 
 def test_conditions_for_a_stranger_are_refused(builder: Callable[..., Any]) -> None:

@@ -231,7 +231,7 @@ def test_native_lammps_gets_a_converted_model_and_its_deviations_afterwards(lmp_
     python = {'code': python_code, 'metadata': {'options': options}}
     native = {
         'convert': {**python, **conversion(LammpsExploreSettings(**settings, dtype='float64'))},
-        'deviate': {**python, 'settings': orm.Dict({'descriptors': True, 'dtype': 'float64'})},
+        'deviate': {**python, 'settings': orm.Dict({'descriptors': 'features', 'dtype': 'float64'})},
     }
     results, node = run(lmp_mace, start, committee, settings, **native)
     assert node.exit_status == 0, node.exit_message

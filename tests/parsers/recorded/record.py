@@ -264,7 +264,7 @@ def record_evaluate() -> None:
         'dtype': 'float64',
         'datasets': {'seeds': 'seeds.xyz', 'test': 'test.xyz'},
         'splits': ['train', 'validation', 'test'],
-        'descriptors': ['seeds', 'test'],
+        'descriptors': 'features',
     }
     record('evaluate', 'finished', 'evaluate', settings, prepare=prepare)
     record('evaluate', 'no_model', 'evaluate', {**settings, 'models': ['nowhere.model']}, prepare=prepare)
