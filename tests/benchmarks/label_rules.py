@@ -23,7 +23,7 @@ Indices = NDArray[np.int_]
 PROTOCOL = 'balanced'
 _EVERYTHING: dict[str, Any] = {'levels': {'adaptive_lower': {'number': 0, 'fraction': 1}}, 'upper': None}
 # Rules that are the protocol's `select`, but for what they say themselves.
-_OURS = ('ours', 'farthest', 'fair', 'strict', 'llpr')
+_OURS = ('ours', 'farthest', 'fair', 'strict', 'gradient', 'llpr')
 _NO_EXTRAS: dict[str, Any] = {'audit_fraction': 0, 'duplicate_tolerance': None}
 
 
@@ -49,6 +49,12 @@ class Rule:
         own = protocol_values(PROTOCOL)['select'] if self.key in _OURS else {}
         return parse_parameters('select', SelectParameters, {**own, **self.select})
 
+    @property
+    def folder(self) -> str:
+        """Name of the folder of what the models say: that of all rules with as many models and the same descriptors."""
+        kind = 'committee' if self.members > 1 else 'llpr'
+        return kind if self.options.descriptors == 'features' else f'{kind}_{self.options.descriptors}'
+
 
 OURS = Rule('ours: conformal level, largest cluster', 'ours', 4, {})
 RULES = (
@@ -66,9 +72,16 @@ RULES = (
             'diversity': 'random',
         },
     ),
+    Rule(
+        "apax's MaxDist",
+        'max_dist',
+        1,
+        {**_EVERYTHING, **_NO_EXTRAS, 'diversity': 'farthest_point', 'descriptors': 'gradient'},
+    ),
     Rule('ours, but by farthest points', 'farthest', 4, {'diversity': 'farthest_point'}),
     Rule('ours, fair to walkers', 'fair', 4, {'max_per_trajectory': 'fair'}),
     Rule('ours, tolerance of 0.05 eV/Å', 'strict', 4, {'tolerance': 0.05}),
+    Rule('ours, by the gradient', 'gradient', 4, {'descriptors': 'gradient'}),
     Rule('ours with one model (LLPR)', 'llpr', 1, {}),
     OURS,
 )

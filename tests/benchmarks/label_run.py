@@ -1,6 +1,6 @@
 """Whole runs of the loop that choose by our default, and by chance: do the curves of labels.py hold where nothing is replayed?
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/label_run.py [--quick] [--seeds 1] [--workers 1] [--json FILE]
+    OMP_NUM_THREADS=1 python tests/benchmarks/label_run.py [--quick] [--seeds 0] [--workers 1] [--json FILE]
 
 Ethanol, GFN2-xTB, from ten rattled structures: the models, their gradient steps and the temperatures are those of labels.py. Both
 ways explore with their own committee of four, whose walkers end at the same upper level, and label ten frames an iteration; by
@@ -117,7 +117,7 @@ def main() -> None:
     """Run and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n\n')[0])
     parser.add_argument('--quick', action='store_true', help='a few steps: the numbers mean nothing')
-    parser.add_argument('--seeds', type=int, default=1, help='repetitions')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='`random_seed` of each repetition')
     parser.add_argument('--workers', type=int, default=1, help='of the daemon')
     parser.add_argument('--json', type=Path, help='file for all numbers')
     options = parser.parse_args()
@@ -125,12 +125,12 @@ def main() -> None:
     began = time.monotonic()
     rows = []
     with tempfile.TemporaryDirectory() as folder, scratch_profile('label_run', None, options.workers):
-        for seed in range(options.seeds):
+        for seed in options.seeds:
             for rule in RULES:
                 rows.append({'rule': rule, 'seed': seed, 'points': run(rule, seed, options.quick, Path(folder))})
                 console.print(f'{rule}, seed {seed}: {time.monotonic() - began:.0f} s')
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1))
+                if options.json is not None:
+                    options.json.write_text(json.dumps(rows, indent=1))
     table = Table('rule', 'seed', 'labels: force MAE, meV/Å', 'final committee', box=box.MARKDOWN)
     for row in rows:
         *points, final = (f'{point["labels"]}: {point["mae"]:.1f}' for point in row['points'])

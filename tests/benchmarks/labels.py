@@ -1,7 +1,7 @@
-"""Force error on independent frames against number of labels, for nine ways to choose the labels.
+"""Force error on independent frames against number of labels, for eleven ways to choose the labels.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--rules RULE …] [--final-steps N]
-        [--folder FOLDER] [--plot FILE] [--json FILE]
+    OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--rules RULE …]
+        [--final-steps N [--final-rounds N]] [--folder FOLDER] [--plot FILE] [--json FILE]
 
 A pool of labelled MD frames stands for what explorations find, so that no rule pays for labels. All rules begin with the same
 few seeds (the package's own rattle), take the same number of frames a round, hold out the same part for validation, and train
@@ -12,15 +12,16 @@ whatever the rule trains beside it.
 * top n: the largest force deviations of a committee of four.
 * aims-PAX's level: frames above the mean of the last 400 deviations. Its walkers stop at the first check above the level, so of
   these frames any is taken, not the largest (which would be top n).
+* apax's MaxDist: the farthest frames in the gradient of the energy by the last layer's weights, of one model.
 * ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md); also with
-  the choice by farthest points, with an even share for each walker, and with a third of the tolerance.
+  the choice by farthest points, by the gradient, with an even share for each walker, and with a third of the tolerance.
 
 No number was tuned on these tests; the largest cluster became the default choice for what it did on ethanol. Where a rule finds
 fewer candidates than the round has labels it takes those. Where it finds none, for all frames are accurate or beyond the upper
 level, it has stopped: its curve ends there. `labels needed` is where a seed's curve first comes down to the error that random
 frames reach, with the same seed, at the last but one number of labels: so there is room to need more. With `--final-steps` each
-rule's last labels are trained on once more, from scratch and for longer: what is left of a difference then is the labels'. What a
-folder has already is not made again.
+rule's last labels, and with `--final-rounds` those of rounds before, are trained on once more, from scratch and for longer: what is
+left of a difference then is the labels'. What a folder has already is not made again.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Size:
     :param steps: gradient steps of each training after it.
     :param rules: that are compared; random and ours are always among them.
     :param final_steps: gradient steps of one more training, from scratch, on the last labels of each rule; None for none.
+    :param final_rounds: do so on the labels of so many of the last rounds, that of the seeds counted.
     """
 
     systems: tuple[System, ...]
@@ -92,6 +94,7 @@ class Size:
     steps: int
     rules: tuple[Rule, ...] = RULES
     final_steps: int | None = None
+    final_rounds: int = 1
 
     @property
     def last(self) -> int:
@@ -178,7 +181,7 @@ class Replay:
     def test(self, place: Path) -> dict[str, dict[str, float]]:
         """Return the errors of member 0 on each test set, meV/Å."""
         files = {str(t): self.data / f'test_{t}.xyz' for t in self.system.tests}
-        _, predicted = evaluate(place / 'test', [model_of(place, 0)], files, described=False)
+        _, predicted = evaluate(place / 'test', [model_of(place, 0)], files)
         errors = {}
         for name, file in files.items():
             arrays = compare(load(file), predicted[name]).arrays
@@ -195,12 +198,12 @@ class Replay:
         files = {name: self.data / f'{name}.xyz' for name in names}
         files['labelled'] = place / 'shard.xyz'
         models = [model_of(place, member) for member in range(max(1, rule.members))]
+        place, descriptors = place / rule.folder, rule.options.descriptors
         if rule.members > 1:
-            return evaluate(place / 'committee', models, files)
-        learnt = place / 'llpr'
+            return evaluate(place, models, files, descriptors=descriptors)
         settings = {'model': str(models[0].resolve()), 'datasets': {'labelled': str(files['labelled'].resolve())}}
-        cost = run_forked(learnt, 'uncertainty', settings)
-        more, predicted = evaluate(learnt, models, files, uncertainty='uncertainty.npz')
+        cost = run_forked(place, 'uncertainty', settings)
+        more, predicted = evaluate(place, models, files, descriptors=descriptors, uncertainty='uncertainty.npz')
         return cost + more, predicted
 
 
@@ -214,14 +217,14 @@ def evaluate(
     models: Sequence[Path],
     files: dict[str, Path],
     *,
-    described: bool = True,
+    descriptors: str | None = None,
     uncertainty: str | None = None,
 ) -> tuple[float, dict[str, Prediction]]:
     """Return the CPU time (s) and what models say about the frames of files."""
     settings = {
         'models': [str(model.resolve()) for model in models],
         'datasets': {name: str(file.resolve()) for name, file in files.items()},
-        'descriptors': list(files) if described else [],
+        'descriptors': descriptors,
         'uncertainty': uncertainty,
         'batch_size': 20,
     }
@@ -295,18 +298,22 @@ def replayed(replay: Replay, rule: Rule) -> dict[str, Any]:
     return {'rounds': rounds}
 
 
-def trained_longer(replay: Replay, rule: Rule) -> dict[str, Any]:
-    """Train on the last labels of a rule from scratch, with more gradient steps; return labels and errors."""
+def rounds_of(replay: Replay, rule: Rule) -> list[Path]:
+    """Return the folders of a rule's rounds, those of the seeds first."""
+    rounds = (replay.place / rule.key).glob('round_*')
+    return [replay.first, *sorted(rounds, key=lambda place: int(place.name.removeprefix('round_')))]
+
+
+def trained_longer(replay: Replay, place: Path) -> dict[str, Any]:
+    """Train on the labels of a round from scratch, with more gradient steps; return labels, errors and CPU time."""
     assert replay.size.final_steps is not None
-    own = replay.place / rule.key
-    last = max(own.glob('round_*'), key=lambda place: int(place.name.removeprefix('round_')))
-    place = own / f'final_{replay.size.final_steps}'
-    place.mkdir(exist_ok=True)
-    labelled = load(last / 'shard.xyz')
-    save(place / 'shard.xyz', labelled)
+    own = place / f'final_{replay.size.final_steps}'
+    own.mkdir(exist_ok=True)
+    labelled = load(place / 'shard.xyz')
+    save(own / 'shard.xyz', labelled)
     longer = replace(replay, size=replace(replay.size, first_steps=replay.size.final_steps))
-    cost = longer.train(place, 0, None)
-    return {'labels': len(labelled), 'errors': longer.test(place), 'cpu_s': cost}
+    cost = longer.train(own, 0, None)
+    return {'labels': len(labelled), 'errors': longer.test(own), 'cpu_s': cost}
 
 
 def begin(replay: Replay) -> None:
@@ -361,18 +368,22 @@ def everything(size: Size, folder: Path, workers: int, console: Console) -> list
         for (replay, rule), result in zip(chains, found, strict=True)
     ]
     if size.final_steps is not None:
-        longer = in_parallel(workers, 'longer trainings', [(trained_longer, chain) for chain in chains], console)
-        rows = [{**row, 'final': result} for row, result in zip(rows, longer, strict=True)]
+        places = [rounds_of(*chain)[-size.final_rounds :] for chain in chains]
+        # Each once: all rules begin with the same seeds.
+        once = {place: replay for (replay, _), own in zip(chains, places, strict=True) for place in own}
+        tasks = [(trained_longer, (replay, place)) for place, replay in once.items()]
+        points = dict(zip(once, in_parallel(workers, 'longer trainings', tasks, console), strict=True))
+        rows = [{**row, 'longer': [points[place] for place in own]} for row, own in zip(rows, places, strict=True)]
     return rows
 
 
-def curves_of(rows: Sequence[dict[str, Any]], system: str, test: str, number: str) -> dict[str, Curve]:
-    """Return the curve of each rule on one test set."""
+def curves_of(rows: Sequence[dict[str, Any]], system: str, test: str, number: str, which: str) -> dict[str, Curve]:
+    """Return the curve of each rule on one test set: of its `rounds`, or of the `longer` trainings."""
     curves = {}
     for key in dict.fromkeys(row['rule'] for row in rows):
-        own = [row['rounds'] for row in rows if row['system'] == system and row['rule'] == key]
-        labels = [[entry['labels'] for entry in rounds] for rounds in own]
-        errors = [[entry['errors'][test][number] for entry in rounds] for rounds in own]
+        own = [row[which] for row in rows if row['system'] == system and row['rule'] == key]
+        labels = [[entry['labels'] for entry in points] for points in own]
+        errors = [[entry['errors'][test][number] for entry in points] for points in own]
         curves[key] = Curve(labels, errors)
     return curves
 
@@ -383,7 +394,7 @@ def report_final(size: Size, rows: Sequence[dict[str, Any]], system: System, tes
     table = Table('rule', 'labels', 'MAE', 'RMSE', 'p95', title=title, box=box.MARKDOWN)
     found = {}
     for rule in size.rules:
-        own = [row['final'] for row in rows if (row['system'], row['rule']) == (system.name, rule.key)]
+        own = [row['longer'][-1] for row in rows if (row['system'], row['rule']) == (system.name, rule.key)]
         errors = {key: np.array([final['errors'][str(test)][key] for final in own]) for key in ('mae', 'rmse', 'p95')}
         found[rule.name] = errors['mae']
         cells = [f'{values.mean():.1f} ± {float(spread(values)):.1f}' for values in errors.values()]
@@ -394,40 +405,59 @@ def report_final(size: Size, rows: Sequence[dict[str, Any]], system: System, tes
     console.print(f'smaller errors than ours, beyond the spread: {", ".join(better) or "no other rule"}')
 
 
+def report_curves(
+    size: Size, rows: Sequence[dict[str, Any]], system: System, test: int, which: str, console: Console
+) -> bool:
+    """Print the table of `rounds` or `longer` trainings; return whether ours meets the bar."""
+    longer = f', {size.final_steps} steps from scratch on the labels of each round' if which == 'longer' else ''
+    digits = 1 if longer else 0
+    curves, rmse, p95 = (curves_of(rows, system.name, str(test), number, which) for number in ('mae', 'rmse', 'p95'))
+    needed = {key: curve.needed(targets_of(curves['random'])) for key, curve in curves.items()}
+    counts = np.cumsum([size.first, *size.batches])
+    if which == 'longer':
+        counts = counts[-size.final_rounds :]
+    heads = [f'{count} labels' for count in counts]
+    title = f'{system.name}, {test} K{longer}'
+    table = Table('rule', *heads, 'RMSE', 'p95', 'labels needed', 'CPU-s', title=title, box=box.MARKDOWN)
+    for rule in size.rules:
+        labels, mean, deviation = curves[rule.key].mean()
+        cells = [
+            f'{m:.{digits}f} ± {d:.{digits}f}' + ('' if round(n) == count else f' ({n:.0f})')
+            for n, m, d, count in zip(labels, mean, deviation, counts, strict=False)
+        ]
+        cells += [''] * (len(counts) - len(cells))
+        own = [r[which][-1]['cpu_s'] for r in rows if (r['system'], r['rule']) == (system.name, rule.key)]
+        ends = [f'{curve[rule.key].mean()[1][-1]:.0f}' for curve in (rmse, p95)]
+        table.add_row(rule.name, *cells, *ends, needed_text(needed[rule.key], size.last), f'{np.mean(own):.0f}')
+    console.print(table)
+    others = [rule for rule in size.rules if rule is not OURS]
+    worse = [rule.name for rule in others if not no_more_than(needed['ours'], needed[rule.key], size.last)]
+    fewer = bool(needed['ours'].mean() < needed['random'].mean())
+    console.print(f'ours needs fewer labels than random: {"yes" if fewer else "no"}')
+    console.print(f'ours needs more, beyond the spread, than: {", ".join(worse) or "no other rule"}')
+    return fewer and not worse
+
+
 def report(size: Size, rows: Sequence[dict[str, Any]], plot: Path | None, console: Console) -> None:
     """Print tables and bars, and draw."""
+    kinds = {'rounds': 'as trained in the rounds', 'longer': f'{size.final_steps} steps'}
+    if size.final_steps is None or size.final_rounds == 1:
+        del kinds['longer']
     pictures = {}
-    met = True
+    met = dict.fromkeys(kinds, True)
     for system in size.systems:
         for test in system.tests:
-            title = f'{system.name}, {test} K'
-            curves, rmse, p95 = (curves_of(rows, system.name, str(test), number) for number in ('mae', 'rmse', 'p95'))
-            needed = {key: curve.needed(targets_of(curves['random'])) for key, curve in curves.items()}
-            counts = np.cumsum([size.first, *size.batches])
-            heads = [f'{count} labels' for count in counts]
-            table = Table('rule', *heads, 'RMSE', 'p95', 'labels needed', 'CPU-s', title=title, box=box.MARKDOWN)
-            for rule in size.rules:
-                labels, mean, deviation = curves[rule.key].mean()
-                cells = [
-                    f'{m:.0f} ± {d:.0f}' + ('' if round(n) == count else f' ({n:.0f})')
-                    for n, m, d, count in zip(labels, mean, deviation, counts, strict=False)
-                ]
-                cells += [''] * (len(counts) - len(cells))
-                own = [r['rounds'][-1]['cpu_s'] for r in rows if (r['system'], r['rule']) == (system.name, rule.key)]
-                ends = [f'{curve[rule.key].mean()[1][-1]:.0f}' for curve in (rmse, p95)]
-                table.add_row(rule.name, *cells, *ends, needed_text(needed[rule.key], size.last), f'{np.mean(own):.0f}')
-            console.print(table)
-            others = [rule for rule in size.rules if rule is not OURS]
-            worse = [rule.name for rule in others if not no_more_than(needed['ours'], needed[rule.key], size.last)]
-            fewer = bool(needed['ours'].mean() < needed['random'].mean())
-            met = met and fewer and not worse
-            console.print(f'ours needs fewer labels than random: {"yes" if fewer else "no"}')
-            console.print(f'ours needs more, beyond the spread, than: {", ".join(worse) or "no other rule"}')
-            pictures[title] = {rule.name: curves[rule.key] for rule in size.rules}
+            for which in kinds:
+                met[which] = report_curves(size, rows, system, test, which, console) and met[which]
             if size.final_steps is not None:
                 report_final(size, rows, system, test, console)
-    verdict = 'met' if met else 'missed'
-    console.print(f'bar (no more labels than any other rule within the spread, fewer than random): {verdict}')
+            curves = curves_of(rows, system.name, str(test), 'mae', [*kinds][-1])
+            pictures[f'{system.name}, {test} K'] = {rule.name: curves[rule.key] for rule in size.rules}
+    for which, name in kinds.items():
+        verdict = 'met' if met[which] else 'missed'
+        console.print(
+            f'bar (no more labels than any other rule within the spread, fewer than random), {name}: {verdict}'
+        )
     if plot is not None:
         draw(plot, pictures)
 
@@ -439,6 +469,9 @@ def main() -> None:
     parser.add_argument('--system', choices=[system.name for system in FULL.systems], help='one of the two alone')
     parser.add_argument('--rules', nargs='+', choices=[rule.key for rule in RULES], help='these, random and ours alone')
     parser.add_argument('--final-steps', type=int, help='train each rule longer on its last labels, with so many steps')
+    parser.add_argument(
+        '--final-rounds', type=int, default=1, help='do so for the labels of so many of the last rounds'
+    )
     parser.add_argument('--folder', type=Path, help='where the work is kept')
     parser.add_argument('--workers', type=int, default=2, help='processes side by side, of one thread each')
     parser.add_argument('--plot', type=Path, help='picture to draw')
@@ -450,7 +483,7 @@ def main() -> None:
     if options.rules is not None:
         wanted = {'random', 'ours', *options.rules}
         size = replace(size, rules=tuple(rule for rule in RULES if rule.key in wanted))
-    size = replace(size, final_steps=options.final_steps)
+    size = replace(size, final_steps=options.final_steps, final_rounds=options.final_rounds)
     folder = (options.folder or Path(tempfile.mkdtemp())) / ('quick' if options.quick else 'full')
     console = Console(width=180)
     began = time.monotonic()
