@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
+
+# On a busy machine the broker's Python takes far longer to start than the ten seconds that AiiDA waits for it.
+BROKER_TIMEOUT_S = 120
 
 
 def daemon_trouble() -> str | None:
@@ -28,10 +33,13 @@ def daemon_processes() -> list[psutil.Process]:
     from aiida.engine.daemon.client import get_daemon_client
 
     pid = get_daemon_client().get_daemon_pid()
-    if pid is None or not psutil.pid_exists(pid):
+    try:
+        circus = psutil.Process(pid) if pid is not None else None
+        if circus is None or circus.status() == psutil.STATUS_ZOMBIE:
+            return []
+        return [circus, *circus.children(recursive=True)]
+    except psutil.NoSuchProcess:
         return []
-    circus = psutil.Process(pid)
-    return [circus, *circus.children(recursive=True)]
 
 
 def has_lost_broker(processes: Iterable[psutil.Process]) -> bool:
@@ -56,12 +64,46 @@ def ensure_daemon(workers: int = 1) -> bool:
         return False
     if daemon_processes():
         get_daemon_client().stop_daemon(wait=True, timeout=60)
+    end(survivors())
     forget_dead_broker()
     orphans = find_orphans()
     get_daemon_client().start_daemon(number_workers=workers, timeout=60)
+    wait_for_broker(BROKER_TIMEOUT_S)
     if orphans:
         revive_processes(orphans)
     return True
+
+
+def survivors() -> list[psutil.Process]:
+    """Return what a daemon of this profile had started, if circus alone was killed: nobody looks after them any more."""
+    from aiida.manage.configuration import get_config, get_profile
+
+    profile, config = get_profile(), get_config()
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = ' '.join(process.cmdline())
+            started_by_daemon = any(
+                part in command
+                for part in (
+                    f'-p {profile.name} daemon worker',
+                    f'-p {profile.name} daemon broker',
+                    f'circus-{profile.name}.log',
+                )
+            )
+            if started_by_daemon and process.environ().get('AIIDA_PATH') == config.dirpath:
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """End processes, those that do not listen after ten seconds by force."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=10)[1]:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 def find_orphans() -> list[Any]:
@@ -93,9 +135,37 @@ def forget_dead_broker() -> None:
     Else the new daemon's worker may read it before the new broker has written its own, and wait for tasks at an address where
     nobody is.
     """
+    address = broker_address()
+    if address is not None:
+        address.unlink(missing_ok=True)
+
+
+def wait_for_broker(timeout_s: float) -> None:
+    """Wait until the ZeroMQ broker of a daemon that was just started has an address.
+
+    :raises click.ClickException: after `timeout_s`. The daemon is stopped then, so that the next start begins anew.
+    """
+    from aiida.engine.daemon.client import get_daemon_client
+
+    address = broker_address()
+    if address is None:
+        return
+    deadline = time.monotonic() + timeout_s
+    while not address.exists():
+        if time.monotonic() > deadline:
+            get_daemon_client().stop_daemon(wait=True, timeout=60)
+            raise click.ClickException(
+                f'The broker of the daemon did not start within {timeout_s:.0f} s, so the daemon was stopped. See '
+                f'{address.with_name("broker.log")}, then run `aiida-mlip-al setup daemon` again.'
+            )
+        time.sleep(0.2)
+
+
+def broker_address() -> Path | None:
+    """Return the file with the address of the profile's ZeroMQ broker, None if another broker, such as RabbitMQ, is used."""
     from aiida.manage.configuration import get_config, get_profile
 
     profile = get_profile()
-    if profile is not None and profile.process_control_backend == 'core.zeromq':
-        folder = Path(get_config().filepaths(profile)['broker_service']['dir'])
-        (folder / 'broker.sockets').unlink(missing_ok=True)
+    if profile is None or profile.process_control_backend != 'core.zeromq':
+        return None
+    return Path(get_config().filepaths(profile)['broker_service']['dir']) / 'broker.sockets'

@@ -68,6 +68,15 @@ def test_run_goes_on_after_its_broker_and_its_daemon_were_killed(installation, r
     assert installation.ask('without_creator', pk) == []
 
 
+def test_setup_daemon_replaces_what_circus_left_behind(installation):
+    circus, *left = daemon_processes(installation.folder)
+    kill([circus])
+    assert 'was started' in installation.cli('setup', 'daemon')
+    assert [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert 'is running' in installation.cli('setup', 'daemon')
+    assert 'Using 0%' in installation.verdi('process', 'list')
+
+
 @contextmanager
 def one_long_read(path: Path) -> Iterator[None]:
     """Read the database in one transaction, for longer than SQLite has others wait; not on a network file system."""
