@@ -46,6 +46,13 @@ class Curve:
         rows = zip(self.labels, self.errors, targets, strict=True)
         return np.array([labels_needed(labels, errors, target) for labels, errors, target in rows])
 
+    def without(self, seed: int) -> Curve:
+        """Return the curve of all seeds but one."""
+        labels, errors = (
+            [row for number, row in enumerate(rows) if number != seed] for rows in (self.labels, self.errors)
+        )
+        return Curve(labels, errors)
+
     def mean(self) -> tuple[Floats, Floats, Floats]:
         """Return labels, mean error and its standard deviation over the seeds, as far as all seeds go."""
         rounds = min(len(row) for row in self.errors)
@@ -62,6 +69,28 @@ def spread(values: ArrayLike) -> Floats:
 def targets_of(random: Curve) -> list[float]:
     """Return what each seed's random frames reach with their last but one number of labels."""
     return [errors[-2] for errors in random.errors]
+
+
+def needed_of_mean(curve: Curve, random: Curve) -> tuple[float, float, float]:
+    """Return the labels that the mean over seeds needs for what the mean of random frames reaches with the last but one number.
+
+    Single seeds whose curves are flat there cross their targets by luck, or do not.
+
+    :returns: the number, and the least and the largest if any one seed is left out (jackknife); infinite if not reached.
+    """
+    seeds = range(len(curve.errors))
+    pairs = [(curve, random), *((curve.without(seed), random.without(seed)) for seed in seeds if len(seeds) > 1)]
+    found = []
+    for own, its in pairs:
+        labels, errors, _ = own.mean()
+        found.append(labels_needed(labels, errors, its.mean()[1][-2]))
+    return found[0], min(found), max(found)
+
+
+def mean_text(needed: tuple[float, float, float], last: int) -> str:
+    """Return what :func:`needed_of_mean` found, as a number and its range."""
+    value, least, largest = (f'{number:.0f}' if math.isfinite(number) else f'over {last}' for number in needed)
+    return f'{value} ({least} to {largest})'
 
 
 def needed_text(needed: ArrayLike, last: int) -> str:

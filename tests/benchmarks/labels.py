@@ -1,7 +1,7 @@
 """Force error on independent frames against number of labels, for eleven ways to choose the labels.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--rules RULE …]
-        [--final-steps N [--final-rounds N]] [--folder FOLDER] [--plot FILE] [--json FILE]
+        [--seeds N …] [--final-steps N [--final-rounds N]] [--folder FOLDER] [--plot FILE] [--json FILE]
 
 A pool of labelled MD frames stands for what explorations find, so that no rule pays for labels. All rules begin with the same
 few seeds (the package's own rattle), take the same number of frames a round, hold out the same part for validation, and train
@@ -19,7 +19,8 @@ whatever the rule trains beside it.
 No number was tuned on these tests; the largest cluster became the default choice for what it did on ethanol. Where a rule finds
 fewer candidates than the round has labels it takes those. Where it finds none, for all frames are accurate or beyond the upper
 level, it has stopped: its curve ends there. `labels needed` is where a seed's curve first comes down to the error that random
-frames reach, with the same seed, at the last but one number of labels: so there is room to need more. With `--final-steps` each
+frames reach, with the same seed, at the last but one number of labels: so there is room to need more; `of the mean` is the same
+of the mean curves, which flat ones do not cross by luck, and its range if one seed is left out. With `--final-steps` each
 rule's last labels, and with `--final-rounds` those of rounds before, are trained on once more, from scratch and for longer: what is
 left of a difference then is the labels'. What a folder has already is not made again.
 """
@@ -47,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np  # noqa: E402
 from ase import Atoms  # noqa: E402
 from ase.data import atomic_numbers  # noqa: E402
-from label_curves import Curve, draw, needed_text, no_more_than, spread, targets_of  # noqa: E402
+from label_curves import Curve, draw, mean_text, needed_of_mean, needed_text, no_more_than, spread, targets_of  # noqa: E402
 from label_rules import OURS, RULES, Round, Rule, at_random, choose, evenly_in_time  # noqa: E402
 from label_systems import System, load, make_seeds, make_trajectory, save  # noqa: E402
 from mace_jobs import preload, run_forked, training, warm_start  # noqa: E402
@@ -72,7 +73,7 @@ class Size:
     """How much is done.
 
     :param systems: what is replayed.
-    :param seeds: repetitions: seeds' displacements, models and random choices all differ.
+    :param seeds: numbers of the repetitions: seeds' displacements, models and random choices all differ.
     :param first: labels that all rules begin with.
     :param batches: labels of each round after it.
     :param channels: of the models.
@@ -85,7 +86,7 @@ class Size:
     """
 
     systems: tuple[System, ...]
-    seeds: int
+    seeds: tuple[int, ...]
     first: int
     batches: tuple[int, ...]
     channels: int
@@ -102,8 +103,8 @@ class Size:
         return self.first + sum(self.batches)
 
 
-QUICK = Size((replace(ETHANOL, walkers=1, frames=60, test_frames=30),), 1, 10, (10, 10), 16, 2, 400, 150)
-FULL = Size((ETHANOL, NACL), 3, 10, (10, 10, 15, 15), 16, 2, 800, 300)
+QUICK = Size((replace(ETHANOL, walkers=1, frames=60, test_frames=30),), (0,), 10, (10, 10), 16, 2, 400, 150)
+FULL = Size((ETHANOL, NACL), (0, 1, 2), 10, (10, 10, 15, 15), 16, 2, 800, 300)
 
 
 @dataclass(frozen=True)
@@ -344,14 +345,14 @@ def in_parallel(workers: int, what: str, tasks: Sequence[Task], console: Console
 
 def everything(size: Size, folder: Path, workers: int, console: Console) -> list[dict[str, Any]]:
     """Label, train and replay; return a row for each system, rule and seed."""
-    replays = [Replay(size, system, seed, folder) for system in size.systems for seed in range(size.seeds)]
+    replays = [Replay(size, system, seed, folder) for system in size.systems for seed in size.seeds]
     labelling: list[Task] = []
     for system in reversed(size.systems):
         data = folder / system.name
         data.mkdir(parents=True, exist_ok=True)
         for name, *how in system.trajectories():
             labelling.append((make_trajectory, (system, data / f'{name}.xyz', *how)))
-        for seed in range(size.seeds):
+        for seed in size.seeds:
             labelling.append((make_seeds, (system, data / f'seeds_{seed}.xyz', seed, size.first)))
     in_parallel(workers, 'trajectories', labelling, console)
     preload()
@@ -413,12 +414,13 @@ def report_curves(
     digits = 1 if longer else 0
     curves, rmse, p95 = (curves_of(rows, system.name, str(test), number, which) for number in ('mae', 'rmse', 'p95'))
     needed = {key: curve.needed(targets_of(curves['random'])) for key, curve in curves.items()}
+    of_mean = {key: needed_of_mean(curve, curves['random']) for key, curve in curves.items()}
     counts = np.cumsum([size.first, *size.batches])
     if which == 'longer':
         counts = counts[-size.final_rounds :]
     heads = [f'{count} labels' for count in counts]
     title = f'{system.name}, {test} K{longer}'
-    table = Table('rule', *heads, 'RMSE', 'p95', 'labels needed', 'CPU-s', title=title, box=box.MARKDOWN)
+    table = Table('rule', *heads, 'RMSE', 'p95', 'labels needed', 'of the mean', 'CPU-s', title=title, box=box.MARKDOWN)
     for rule in size.rules:
         labels, mean, deviation = curves[rule.key].mean()
         cells = [
@@ -428,12 +430,15 @@ def report_curves(
         cells += [''] * (len(counts) - len(cells))
         own = [r[which][-1]['cpu_s'] for r in rows if (r['system'], r['rule']) == (system.name, rule.key)]
         ends = [f'{curve[rule.key].mean()[1][-1]:.0f}' for curve in (rmse, p95)]
-        table.add_row(rule.name, *cells, *ends, needed_text(needed[rule.key], size.last), f'{np.mean(own):.0f}')
+        ends += [needed_text(needed[rule.key], size.last), mean_text(of_mean[rule.key], size.last)]
+        table.add_row(rule.name, *cells, *ends, f'{np.mean(own):.0f}')
     console.print(table)
     others = [rule for rule in size.rules if rule is not OURS]
     worse = [rule.name for rule in others if not no_more_than(needed['ours'], needed[rule.key], size.last)]
     fewer = bool(needed['ours'].mean() < needed['random'].mean())
     console.print(f'ours needs fewer labels than random: {"yes" if fewer else "no"}')
+    by_mean = of_mean['ours'][0] < of_mean['random'][0]
+    console.print(f'by the mean over the repetitions: {"yes" if by_mean else "no"}')
     console.print(f'ours needs more, beyond the spread, than: {", ".join(worse) or "no other rule"}')
     return fewer and not worse
 
@@ -468,6 +473,7 @@ def main() -> None:
     parser.add_argument('--quick', action='store_true', help='one seed of ethanol, short: the numbers mean nothing')
     parser.add_argument('--system', choices=[system.name for system in FULL.systems], help='one of the two alone')
     parser.add_argument('--rules', nargs='+', choices=[rule.key for rule in RULES], help='these, random and ours alone')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='numbers of the repetitions')
     parser.add_argument('--final-steps', type=int, help='train each rule longer on its last labels, with so many steps')
     parser.add_argument(
         '--final-rounds', type=int, default=1, help='do so for the labels of so many of the last rounds'
@@ -483,6 +489,8 @@ def main() -> None:
     if options.rules is not None:
         wanted = {'random', 'ours', *options.rules}
         size = replace(size, rules=tuple(rule for rule in RULES if rule.key in wanted))
+    if not options.quick:
+        size = replace(size, seeds=tuple(options.seeds))
     size = replace(size, final_steps=options.final_steps, final_rounds=options.final_rounds)
     folder = (options.folder or Path(tempfile.mkdtemp())) / ('quick' if options.quick else 'full')
     console = Console(width=180)

@@ -6,7 +6,16 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.label_curves import Curve, labels_needed, needed_text, no_more_than, spread, targets_of
+from benchmarks.label_curves import (
+    Curve,
+    labels_needed,
+    mean_text,
+    needed_of_mean,
+    needed_text,
+    no_more_than,
+    spread,
+    targets_of,
+)
 from benchmarks.label_rules import OURS, RULES, at_random, evenly_in_time, settings_of
 
 from aiida_mlip_al.selection.levels import Conformal, MovingAverage
@@ -54,6 +63,21 @@ def test_what_was_not_reached_is_said() -> None:
     """A mean over infinity would be no number."""
     assert needed_text([30, 40, 50], 60) == '40 ± 10'
     assert needed_text([30, math.inf, 50], 60) == 'over 60 in 1 of 3'
+
+
+def test_the_mean_is_asked_instead_of_each_seed() -> None:
+    """Errors of 400 / n need half the labels of 800 / n, though in the second seed neither falls."""
+    labels = [[10, 20, 40, 80]] * 2
+    random = Curve(labels, [[80, 40, 20, 10], [5, 5, 5, 5]])
+    ours = Curve(labels, [[40, 20, 10, 5], [5, 5, 5, 5]])
+    assert needed_of_mean(random, random) == pytest.approx((40, 10, 40))
+    assert needed_of_mean(ours, random) == pytest.approx((20, 10, 20))
+    worse = Curve(labels, [[40, 20, 10, 5], [6, 6, 6, 6]])
+    assert needed_of_mean(worse, random)[2] == math.inf
+    assert mean_text(needed_of_mean(worse, random), 80) == '21 (20 to over 80)'
+    assert needed_of_mean(Curve(labels[:1], [[40, 20, 10, 5]]), Curve(labels[:1], [[80, 40, 20, 10]])) == pytest.approx(
+        (20,) * 3
+    )
 
 
 @pytest.mark.parametrize(
