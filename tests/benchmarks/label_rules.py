@@ -23,7 +23,7 @@ Indices = NDArray[np.int_]
 PROTOCOL = 'balanced'
 _EVERYTHING: dict[str, Any] = {'levels': {'adaptive_lower': {'number': 0, 'fraction': 1}}, 'upper': None}
 # Rules that are the protocol's `select`, but for what they say themselves.
-_OURS = ('ours', 'farthest', 'fair', 'strict', 'gradient', 'llpr')
+_OURS = ('ours', 'farthest', 'fair', 'strict', 'gradient', 'far_gradient', 'llpr')
 _NO_EXTRAS: dict[str, Any] = {'audit_fraction': 0, 'duplicate_tolerance': None}
 
 
@@ -82,6 +82,7 @@ RULES = (
     Rule('ours, fair to walkers', 'fair', 4, {'max_per_trajectory': 'fair'}),
     Rule('ours, tolerance of 0.05 eV/Å', 'strict', 4, {'tolerance': 0.05}),
     Rule('ours, by the gradient', 'gradient', 4, {'descriptors': 'gradient'}),
+    Rule("ours, by MaxDist's choice", 'far_gradient', 4, {'diversity': 'farthest_point', 'descriptors': 'gradient'}),
     Rule('ours with one model (LLPR)', 'llpr', 1, {}),
     OURS,
 )
