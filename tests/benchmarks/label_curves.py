@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+_OTHERS = '7f7f7f 17869e e39802 8a52a6 e377c2 4f9d4f 8c564b 1f4e9e bcbd22 000000 ff9f80'
+_COLOURS = [f'#{colour}' for colour in _OTHERS.split()]
+_OURS = '#c62828'  # the last one
 _TICKS = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8])
 
 
@@ -132,12 +135,12 @@ def draw(file: Path, sets: Mapping[str, Mapping[str, Curve]]) -> None:
     from matplotlib import pyplot
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    columns = min(2, len(sets))
+    columns = min(3, len(sets))
     rows = math.ceil(len(sets) / columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(5.2 * columns, 4.0 * rows), squeeze=False)
-    colours = ['#7f7f7f', '#17869e', '#e39802', '#8a52a6', '#e377c2', '#4f9d4f', '#c62828']
     for axis, (title, curves) in zip(axes.flat, sets.items(), strict=False):
-        for colour, (rule, curve) in zip(colours[: len(curves)], curves.items(), strict=True):
+        coloured = [*_COLOURS[: len(curves) - 1], _OURS]
+        for colour, (rule, curve) in zip(coloured, curves.items(), strict=True):
             labels, mean, deviation = curve.mean()
             axis.plot(labels, mean, 'o-', color=colour, label=rule, markersize=4, linewidth=1.6)
             axis.fill_between(labels, mean - deviation, mean + deviation, color=colour, alpha=0.12, linewidth=0)
@@ -154,6 +157,7 @@ def draw(file: Path, sets: Mapping[str, Mapping[str, Curve]]) -> None:
         axis.set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc='lower center', ncols=4, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.11 if rows == 1 else 0.07, 1, 1))
+    legend = 0.1 + 0.2 * math.ceil(len(names) / 4)  # inches
+    figure.tight_layout(rect=(0, legend / figure.get_figheight(), 1, 1))
     figure.savefig(file, dpi=120, facecolor='white')
     pyplot.close(figure)
