@@ -78,20 +78,13 @@ def survivors() -> list[psutil.Process]:
     """Return what a daemon of this profile had started, if circus alone was killed: nobody looks after them any more."""
     from aiida.manage.configuration import get_config, get_profile
 
-    profile, config = get_profile(), get_config()
+    name, folder = get_profile().name, get_config().dirpath
+    started = (f'-p {name} daemon worker', f'-p {name} daemon broker', f'circus-{name}.log')
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             command = ' '.join(process.cmdline())
-            started_by_daemon = any(
-                part in command
-                for part in (
-                    f'-p {profile.name} daemon worker',
-                    f'-p {profile.name} daemon broker',
-                    f'circus-{profile.name}.log',
-                )
-            )
-            if started_by_daemon and process.environ().get('AIIDA_PATH') == config.dirpath:
+            if any(part in command for part in started) and process.environ().get('AIIDA_PATH') == folder:
                 found.append(process)
     return found
 
