@@ -197,10 +197,7 @@ def test_one_walker_above_the_upper_level_stops_alone(make_job, committee_files,
     assert all(line['max_force_deviation'] <= level for line in lines[:-1])
     assert len(read_frames(job.folder / 'walker_00.xyz')) == len(lines)
     assert table(job, 1)[1]['end'] == 'finished'
-    # Not to the last bit: it depends on where the arrays lie in the memory.
-    for found, expected in zip(table(job, 1)[0], table(free, 1)[0], strict=True):
-        assert found.pop('descriptor') == pytest.approx(expected.pop('descriptor'), abs=1e-7)
-        assert found == pytest.approx(expected, abs=1e-7)
+    assert (job.folder / 'walker_01.jsonl').read_text() == (free.folder / 'walker_01.jsonl').read_text()
 
 
 def test_a_walker_beyond_a_distance_limit_stops(job, committee_files, ethanol: Atoms) -> None:
