@@ -1,4 +1,4 @@
-"""DeviateCalculation: a committee on the frames of trajectories, after a run by a program that has one model."""
+"""DeviateCalculation: a committee on the frames of trajectories: of a program that has one model, or of a pool."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiida_mlip_al.data import DeviationData, ModelData
 
 from .base import RunnerCalculation, copy_models, device_of, model_files, validate_committee
 from .functions import frame_of
+from .uncertainty import add_uncertainty, uncertainty_files, uncertainty_problem, uncertainty_settings
 
 
 def n_finite_frames(trajectory: orm.TrajectoryData) -> int:
@@ -28,8 +29,13 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     if 'committee' not in inputs or 'trajectories' not in inputs:
         return None
     committee, trajectories = inputs['committee'], inputs['trajectories']
-    if len(committee) < 2:
-        return f'A deviation needs at least two models, but `committee` has {len(committee)}.'
+    wrong = uncertainty_problem(committee, inputs.get('uncertainty'))
+    if wrong is not None:
+        return wrong
+    if len(committee) < 2 and 'uncertainty' not in inputs:
+        return (
+            f'A deviation needs at least two models, but `committee` has {len(committee)}; or one with `uncertainty`.'
+        )
     known = set(next(iter(committee.values())).elements)
     for name, trajectory in sorted(trajectories.items()):
         unknown = sorted(set(trajectory.symbols) - known) if known else []
@@ -68,6 +74,7 @@ class DeviateCalculation(RunnerCalculation):
             default=lambda: orm.Dict({}),
             help='`dtype` (float64), `batch_size` (16), `descriptors` of the frames: features, gradient or null (features).',
         )
+        add_uncertainty(spec)
         spec.inputs.validator = validate_inputs
         spec.output_namespace('deviations', valid_type=DeviationData, dynamic=True, help='One for each walker.')
         spec.output_namespace(
@@ -85,7 +92,7 @@ class DeviateCalculation(RunnerCalculation):
             frames = [frame_of(trajectory, row) for row in range(n_finite_frames(trajectory))]
             with folder.open(f'{name}.xyz', 'w') as handle:
                 write(handle, frames, format='extxyz', columns=['symbols', 'positions'])
-        return copy_models(self.inputs.committee)
+        return copy_models(self.inputs.committee) + uncertainty_files(self.inputs)
 
     def job_settings(self) -> dict[str, Any]:
         """Return the models, the trajectories and the passes."""
@@ -97,6 +104,7 @@ class DeviateCalculation(RunnerCalculation):
             'batch_size': settings.get('batch_size', 16),
             'datasets': {name: f'{name}.xyz' for name in self.evaluated()},
             'descriptors': settings.get('descriptors', 'features'),
+            **uncertainty_settings(self.inputs),
         }
 
     def evaluated(self) -> list[str]:

@@ -263,20 +263,23 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     for rank, index in enumerate(selection.chosen):
         name, row = names[walker[index]], int(frame[index])
         deviation = deviations[name]
-        target = deviation.get('target_temperature_K')
         frames[f'frame_{rank:03d}'] = FrameData.from_ase(
             frame_of(trajectories[name], row),
             splits[rank],
             kind='explore',
             parent_uuid=trajectories[name].uuid,
             index=row,
-            time_fs=float(deviation.get_array('time_fs')[row]),
-            temperature_K=float(target[row]) if target is not None and np.isfinite(target[row]) else None,
+            time_fs=_finite(deviation.get('time_fs'), row),
+            temperature_K=_finite(deviation.get('target_temperature_K'), row),
             max_force_deviation=float(deviation.max_force_deviation[row]),
             verdict=Verdict.from_code(int(selection.verdicts[index])).value,
             trajectory=name,
         )
     return {'selection': node, 'frames': frames}
+
+
+def _finite(values: np.ndarray | None, row: int) -> float | None:
+    return float(values[row]) if values is not None and np.isfinite(values[row]) else None
 
 
 def _joined(deviations: dict[str, DeviationData], names: list[str], array: str) -> np.ndarray:
@@ -402,6 +405,7 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
         stage: sum(report['core_s'] for report in reports.values())
         for stage, reports in inputs.get('reports', {}).items()
     }
+    pool = inputs.get('reports', {}).get('explore', {}).get('pool')
     core_s['evaluate'] = committee.get('core_s', 0.0)
     row = {
         **IterationRow(
@@ -423,6 +427,7 @@ def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict,
             test_force_mae=committee.get('test', {}).get('force_mae'),
             validation_force_mae=committee.get('validation', {}).get('force_mae'),
             core_hours=sum(core_s.values()) / 3600,
+            n_left=None if pool is None else pool['n_left'] - counts['selected'] - counts['audit'],
             properties=inputs['properties'].get_dict() if 'properties' in inputs else None,
         ).as_dict(),
         'n_late': n_late,

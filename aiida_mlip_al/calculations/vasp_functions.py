@@ -14,6 +14,7 @@ from aiida_mlip_al.config.vasp import NEUTRAL_TAGS, VaspSettings
 from aiida_mlip_al.data import LabelData
 from aiida_mlip_al.data.labelling import Rejection, Theory, geometry_problem, label_outputs, label_structure
 from aiida_mlip_al.data.vasp_result import VaspRun, changed_tags, judge, label_incar, species_order, theory_of
+from aiida_mlip_al.sampling.pool import geometry
 
 from .functions import frame_of
 
@@ -136,19 +137,12 @@ def frames_in(
 ) -> dict[str, tuple[str, int]]:
     """Return for each structure that is a frame of a trajectory, unchanged, which one it is: name of the trajectory, and row."""
     rows = {
-        _geometry(frame_of(trajectory, row)): (name, row)
+        geometry(frame_of(trajectory, row)): (name, row)
         for name, trajectory in trajectories.items()
         for row in range(trajectory.numsteps)
     }
-    found = {name: rows.get(_geometry(structure.get_ase())) for name, structure in structures.items()}
+    found = {name: rows.get(geometry(structure.get_ase())) for name, structure in structures.items()}
     return {name: place for name, place in found.items() if place is not None}
-
-
-def _geometry(atoms: Atoms) -> tuple[bytes, bytes, bytes]:
-    """Return elements, positions and cell, to 1e-6 Å, as what can be looked up."""
-    places = (np.round(array, 6) + 0.0 for array in (atoms.positions, atoms.cell.array))
-    positions, cell = (array.tobytes() for array in places)
-    return atoms.numbers.tobytes(), positions, cell
 
 
 def run_of_frame(trajectory: orm.TrajectoryData, row: int) -> VaspRun:

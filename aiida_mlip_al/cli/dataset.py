@@ -121,6 +121,41 @@ def import_dataset(
         click.echo(f'{node.n_frames} frames imported as dataset {node.pk}')
 
 
+@dataset.command('draw')
+@click.argument('identifiers', metavar='PK...', nargs=-1, required=True)
+@click.option('--frames', type=click.IntRange(min=2), default=20, show_default=True, help='Frames to begin a run with.')
+@click.option('--test', type=click.IntRange(min=0), default=0, show_default=True, help='Frames to test on.')
+@click.option(
+    '--validation-fraction',
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.15,
+    show_default=True,
+    help='Part of the frames to begin with that is held out.',
+)
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Of the draw.')
+@with_profile
+def draw(identifiers: tuple[str, ...], frames: int, test: int, validation_fraction: float, seed: int) -> None:
+    """Draw random frames of labelled datasets to begin a run with, and others to test it on; the run may choose from the rest."""
+    from aiida import orm
+
+    from aiida_mlip_al.calculations.pool_functions import different_frames, draw_dataset
+
+    settings = {'frames': frames, 'test': test, 'validation_fraction': validation_fraction, 'seed': seed}
+    shards = {f'shard_{index:02d}': _load(identifier) for index, identifier in enumerate(identifiers)}
+    try:
+        there = len(different_frames(shards))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if frames + test > there:
+        raise click.ClickException(f'{frames + test} frames cannot be drawn of {there} that differ: ask for fewer.')
+    drawn = draw_dataset(orm.Dict(settings), **shards)
+    for name, node in drawn.items():
+        click.echo(f'{node.n_frames} frames to {name} {"with" if name == "begin" else "on"}: dataset {node.pk}')
+    click.echo('In the input file of a run that chooses from the rest:')
+    click.echo(f'datasets: [{", ".join(str(node.pk) for node in drawn.values())}]')
+    click.echo(f'explore: {{pool: {{frames: [{", ".join(str(node.pk) for node in shards.values())}]}}}}')
+
+
 def _load(identifier: str) -> Any:
     from aiida_mlip_al.data import DatasetData
     from aiida_mlip_al.workflows.builder import load_typed

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from aiida_mlip_al.config import ConfigError, RunConfig, make_config
 from aiida_mlip_al.config.load import origins, read_yaml
+from aiida_mlip_al.config.models import PoolExplore
 from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.sampling import JOB_STEPS, SEEDERS, parse_steps
 from aiida_mlip_al.sampling.md import MdStep
@@ -110,10 +111,15 @@ def plan(config: RunConfig, formulas: Sequence[str], seeds: bool = True) -> list
             f'{mace.gradient_steps} optimiser steps for each member at first{later}',
         )
     )
-    systems = [own for own, _ in by_system(explore, dict(enumerate(formulas)))]
-    n_jobs = sum(math.ceil(own.walkers / own.job_size) for own in systems)
-    walkers = ' and '.join(f'{own.walkers} walkers of {own.steps} MD steps' for own in systems)
-    stages.append(Stage('explore', f'{n_jobs} in each iteration', walkers))
+    if isinstance(explore, PoolExplore):
+        n_jobs, md_steps = math.ceil(explore.max_frames / explore.frames_per_job), 0
+        work = f'up to {explore.max_frames} frames of the pool'
+    else:
+        systems = [own for own, _ in by_system(explore, dict(enumerate(formulas)))]
+        n_jobs = sum(math.ceil(own.walkers / own.job_size) for own in systems)
+        md_steps = sum(own.walkers * own.steps for own in systems)
+        work = ' and '.join(f'{own.walkers} walkers of {own.steps} MD steps' for own in systems)
+    stages.append(Stage('explore', f'{"up to " if not md_steps else ""}{n_jobs} in each iteration', work))
     stages.append(Stage('evaluate', '1 in each iteration, 1 at the end', 'the committee on all labelled frames'))
     per_round = math.ceil(config.select.max_labels / batch_size)
     stages.append(Stage('label', f'{per_round} in each iteration', f'up to {config.select.max_labels} labels'))
@@ -126,7 +132,7 @@ def plan(config: RunConfig, formulas: Sequence[str], seeds: bool = True) -> list
             'at most',
             '',
             f'{f"{labels} labels (test frames not counted), " if labels else ""}{training} optimiser steps, '
-            f'{iterations * sum(own.walkers * own.steps for own in systems)} MD steps with the committee',
+            f'{iterations * md_steps} MD steps with the committee',
         )
     )
     return stages

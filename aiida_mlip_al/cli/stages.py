@@ -104,7 +104,7 @@ def train(config: Path, datasets: Sequence[str], final: bool, wait: bool) -> Non
 @WAIT
 @with_profile
 def explore(config: Path, source: str, wait: bool) -> None:
-    """Explore from the structures of CONFIG with a committee."""
+    """Explore from the structures of CONFIG, or the frames of its pool, with a committee."""
     from aiida import orm
 
     from aiida_mlip_al.config import ConfigError
@@ -117,8 +117,9 @@ def explore(config: Path, source: str, wait: bool) -> None:
     committee = dict(node.outputs.committee.items()) if 'committee' in node.outputs else last_committee(node)
     if not committee:
         raise ConfigError(f'Process {node.pk} has no committee.')
-    started = {'structures': inputs.structures, 'committee': committee, 'seed': inputs.seed}
-    _submit(ExploreWorkChain, {**started, **inputs.explore()}, wait)
+    exploration = inputs.explore()
+    starts = {} if 'pool' in exploration else {'structures': inputs.structures}
+    _submit(ExploreWorkChain, {**starts, 'committee': committee, 'seed': inputs.seed, **exploration}, wait)
 
 
 def _inputs(path: Path) -> Any:

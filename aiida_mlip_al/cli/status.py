@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,22 +62,41 @@ def print_obstacles(now: Progress, console: Any) -> None:
 @click.option(
     '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default='report.html', show_default=True
 )
+@click.option(
+    '--against',
+    metavar='PK',
+    multiple=True,
+    help='A run to compare it with, such as one that chooses at random; repeatable.',
+)
 @with_profile
-def report(run: str, output: Path) -> None:
+def report(run: str, output: Path, against: tuple[str, ...]) -> None:
     """Write the run PK as one HTML page: learning curve, parity, deviations, fates, cost."""
     from rich.console import Console
 
-    write_report(load_run(run), output, Console(highlight=False))
+    write_report(load_run(run), output, Console(highlight=False), [load_run(other) for other in against])
 
 
-def write_report(node: Any, output: Path, console: Any) -> None:
-    """Write the HTML page of a run."""
+def write_report(node: Any, output: Path, console: Any, against: Sequence[Any] = ()) -> None:
+    """Write the HTML page of a run, and say how many labels it saved against others.
+
+    :raises click.ClickException: the page cannot be written, or another run was tested on other frames.
+    """
     from aiida_mlip_al.report.collect import collect
+    from aiida_mlip_al.report.compare import clause, same_test_frames
     from aiida_mlip_al.report.html import render
 
     output = Path(output)
+    summary = collect(node)
+    for other in map(collect, against):
+        if not same_test_frames(summary, other):
+            raise click.ClickException(
+                f'The runs {summary.pk} and {other.pk} were not tested on the same frames, so their errors cannot be compared: '
+                'give both the same test frames in `datasets`, or the same `test` steps and `random_seed`.'
+            )
+        summary.others.append(other)
+        console.print(clause(summary, other), markup=False)
     try:
-        output.write_text(render(collect(node)), encoding='utf-8')
+        output.write_text(render(summary), encoding='utf-8')
     except OSError as error:
         raise click.ClickException(f'{output} cannot be written: {error.strerror}.') from error
     console.print(f'report: [bold]{output.resolve()}[/]')

@@ -9,15 +9,16 @@ from aiida_mlip_al.sampling.base import StepParameters
 from aiida_mlip_al.sampling.table import section
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, Bias, DistanceLimit, UncertaintyBias
 
-from .models import LammpsExplore
+from .models import LammpsExplore, PoolExplore
 
 INTRODUCTION = """\
 <!-- Made from the code; do not edit. Write it again with `python -m aiida_mlip_al.config.explore_table > docs/exploring.md`. -->
 
 # Settings of an exploration
 
-`explore: {ase: {…}}` or `explore: {lammps: {…}}`, and beside it `max_concurrent`, the jobs in flight at the same time.
-What is left out comes from the protocol, whichever the engine. [How LAMMPS explores](lammps.md).
+`explore: {ase: {…}}`, `explore: {lammps: {…}}` or `explore: {pool: {…}}`, and beside it `max_concurrent`, the jobs in flight at
+the same time. What is left out comes from the protocol, whichever the engine that moves atoms. [How LAMMPS explores](lammps.md);
+[a pool of frames that exist](pools.md).
 
 ## Several systems
 
@@ -39,6 +40,7 @@ the common number of walkers. How many labels each system gets: `max_per_system`
 MODELS: dict[str, type[StepParameters]] = {
     'ase': AseExploreSettings,
     'lammps': LammpsExplore,
+    'pool': PoolExplore,
     'distance_limits': DistanceLimit,
     'bias': Bias,
     'uncertainty_bias': UncertaintyBias,

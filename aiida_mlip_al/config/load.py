@@ -47,8 +47,22 @@ def silent_values(values: dict[str, Any]) -> dict[str, Any]:
     exploring = values.get('explore')
     if isinstance(exploring, dict) and 'lammps' in exploring and 'ase' not in exploring:
         protocol = {**protocol, 'explore': {'lammps': protocol.get('explore', {}).get('ase', {})}}
+    if isinstance(exploring, dict) and 'pool' in exploring and not {'ase', 'lammps'} & set(exploring):
+        protocol = _of_a_pool(protocol, values)
     protocol = {**protocol, 'resources': _silent_options(protocol.get('resources', {}), values.get('resources'))}
     return merge(protocol, _vasp_levels(values, 'fast' if name == 'quickstart' else name))
+
+
+def _of_a_pool(protocol: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return a protocol for frames that exist: no dynamics; no upper level, for they are real; no seeds if they have labels."""
+    silent = {key: value for key, value in protocol.items() if key != 'explore'}
+    selecting = values.get('select')
+    if not (isinstance(selecting, dict) and 'upper' in selecting):
+        silent = merge(silent, {'select': {'upper': None}})
+    labels = values.get('labels')
+    if isinstance(labels, dict) and 'pool' in labels:
+        silent = {key: value for key, value in silent.items() if key not in ('seed', 'test')}
+    return silent
 
 
 def _silent_members(protocol: dict[str, Any], training: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ase.data import atomic_numbers
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import SEEDERS, job_positions, validate_steps
 from aiida_mlip_al.sampling.base import Positive
+from aiida_mlip_al.sampling.pool import PoolSettings
 from aiida_mlip_al.sampling.steps import JOB_STEPS
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
 from aiida_mlip_al.selection.settings import SeedRounds, SelectParameters, StopParameters, stop_conflict
@@ -22,7 +23,8 @@ from .vasp import VaspLabels, VaspLevel
 
 STAGES = ('seed', 'label', 'train', 'explore', 'evaluate')
 Chains = dict[str, list[dict[str, Any]]]
-LABEL_ENGINES = ('ase', 'shell', 'vasp')
+LABEL_ENGINES = ('ase', 'shell', 'vasp', 'pool')
+EXPLORE_ENGINES = ('ase', 'lammps', 'pool')
 # The name of the level of theory of the labels, for steps that VASP runs at it.
 LABEL_LEVEL = 'label'
 IMPORT_PATH = r'^[\w.]+:[\w.]+$'
@@ -69,6 +71,12 @@ class NamedCalculator(Section):
         return self
 
 
+class PoolLabels(Section):
+    """Labels that exist, in the data sets that an exploration chooses from."""
+
+    batch_size: ClassVar[int] = 1_000_000  # all are looked up at once
+
+
 class Labels(Section):
     """How structures are labelled."""
 
@@ -78,6 +86,9 @@ class Labels(Section):
     shell: ShellLabels | None = Field(default=None, description='any executable, such as `{command: my_program}`')
     vasp: VaspLabels | None = Field(
         default=None, description='VASP, such as `{code: vasp@cluster, potential_family: PBE.54}`'
+    )
+    pool: PoolLabels | None = Field(
+        default=None, description='those of the data sets of `explore.pool`: `{}`; nothing is computed'
     )
     max_failed_fraction: float = Field(
         default=0.3, ge=0, le=1, description='the run stops when more structures get no label'
@@ -230,33 +241,52 @@ class LammpsExplore(LammpsExploreSettings):
         return LammpsExploreSettings(**self.model_dump(include=set(LammpsExploreSettings.model_fields)))
 
 
+class PoolExplore(PoolSettings):
+    """No dynamics: the committee looks at frames that exist, such as those of ab initio MD or of a data set."""
+
+    frames: list[str] = Field(
+        min_length=1,
+        description='files of ASE with any number of frames, or nodes (PK, UUID): DatasetData, TrajectoryData',
+    )
+
+    @field_validator('frames', mode='before')
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+    @property
+    def values(self) -> PoolSettings:
+        """The settings without the frames."""
+        return PoolSettings(**self.model_dump(include=set(PoolSettings.model_fields)))
+
+
 class Explore(Section):
     """How new structures are looked for."""
 
     ase: AseExploreSettings | None = Field(default=None, description='MD with ASE')
     lammps: LammpsExplore | None = Field(default=None, description='MD with LAMMPS')
+    pool: PoolExplore | None = Field(default=None, description='frames that exist')
     max_concurrent: int = Field(default=2, ge=1, description='jobs in flight at the same time')
 
     @model_validator(mode='before')
     @classmethod
     def _ase_by_default(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get('ase') and not values.get('lammps'):
-            engine = 'lammps' if 'lammps' in values else 'ase'
+        if isinstance(values, dict) and not any(map(values.get, EXPLORE_ENGINES)):
+            engine = next((name for name in EXPLORE_ENGINES if name in values), 'ase')
             return {**values, engine: values.get(engine) or {}}
         return values
 
     @model_validator(mode='after')
     def _one_engine(self) -> Explore:
-        if self.ase is not None and self.lammps is not None:
-            raise ValueError('give one engine, `ase` or `lammps`; two are given')
+        given = [name for name in EXPLORE_ENGINES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f'give one engine, `ase`, `lammps` or `pool`, not {" and ".join(given)}')
         return self
 
     @property
-    def settings(self) -> ExploreSettings:
+    def settings(self) -> ExploreSettings | PoolExplore:
         """The settings of the engine that is given."""
-        settings = self.ase if self.ase is not None else self.lammps
-        assert settings is not None
-        return settings
+        return next(settings for settings in (self.ase, self.lammps, self.pool) if settings is not None)
 
 
 class RunConfig(Section):
@@ -342,6 +372,20 @@ class RunConfig(Section):
         if wrong:
             raise ValueError(f'`{wrong[0]}` is not an element')
         return value
+
+    @model_validator(mode='after')
+    def _labels_of_a_pool_are_of_its_frames(self) -> RunConfig:
+        if self.labels.pool is None:
+            return self
+        if self.explore.pool is None:
+            raise ValueError('`labels.pool` has the labels of frames that `explore.pool` chooses: give that, too')
+        made = next((name for name in ('seed', 'test') if getattr(self, name)), None)
+        if made or not self.datasets:
+            cause = f'has no labels of the frames that `{made}` makes' if made else 'has no labels of seeds'
+            raise ValueError(
+                f'`labels.pool` {cause}: begin with `datasets`, which `aiida-mlip-al dataset draw` draws from the pool'
+            )
+        return self
 
     @model_validator(mode='after')
     def _something_to_begin_with(self) -> RunConfig:

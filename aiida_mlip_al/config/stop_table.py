@@ -23,7 +23,8 @@ It is looked at when an iteration is done. The first of these that holds is the 
    target is.
 2. `no_candidates`: for `rounds` iterations nothing was worth a label, and yet the targets are not met.
 3. `no_gain`: for `rounds` iterations the learning curve has promised less than `min_gain` from the labels that are left.
-4. `max_labels`, `max_core_hours`, `max_hours`, `max_iterations`: a **limit** is reached. Limits end a run whatever the targets say.
+4. `pool_used_up`: every frame of a [pool](pools.md) was chosen.
+5. `max_labels`, `max_core_hours`, `max_hours`, `max_iterations`: a **limit** is reached. Limits end a run whatever the targets say.
 
 A final committee is then trained on everything, whatever the reason was, and the run ends with exit status 0.
 

@@ -10,7 +10,7 @@ from aiida.engine import ExitCode
 
 from aiida_mlip_al.calculations.deviate import n_finite_frames
 from aiida_mlip_al.data import DeviationData
-from aiida_mlip_al.selection.deviation import energy_deviation_per_atom, frame_deviations
+from aiida_mlip_al.selection.deviation import energy_deviation_per_atom, frame_deviations, stress_deviation
 from aiida_mlip_al.selection.errors import Prediction
 
 from .base import RunnerParser
@@ -46,11 +46,14 @@ def trajectory_with(trajectory: orm.TrajectoryData, prediction: Prediction, reas
     return node
 
 
-def deviation_on(trajectory: orm.TrajectoryData, prediction: Prediction) -> DeviationData:
+def deviation_on(
+    trajectory: orm.TrajectoryData, prediction: Prediction, distances: np.ndarray | None = None
+) -> DeviationData:
     """Return the committee's deviations on the frames of a trajectory, with their conditions.
 
     :param trajectory: of :func:`trajectory_with`.
     :param prediction: of its frames.
+    :param distances: Mahalanobis distance of each, where one model stands for the committee.
     """
     n_atoms = np.full(len(prediction), len(trajectory.symbols))
     forces = frame_deviations(np.concatenate(prediction.forces, axis=1), n_atoms)
@@ -70,6 +73,10 @@ def deviation_on(trajectory: orm.TrajectoryData, prediction: Prediction) -> Devi
     for name, source in CONDITIONS.items():
         if source in trajectory.get_arraynames():
             arrays[name] = trajectory.get_array(source)
+    if all(trajectory.pbc):
+        arrays['stress_deviation'] = stress_deviation(prediction.stresses)
+    if distances is not None:
+        arrays['mahalanobis'] = distances
     if prediction.descriptors is not None:
         arrays['descriptors'] = prediction.descriptors.astype(np.float32)
     reason = trajectory.base.attributes.get('stop_reason')
@@ -100,7 +107,10 @@ class DeviateParser(RunnerParser):
             reason = trajectory.base.attributes.get('stop_reason', 'finished') if ended_there else 'non_finite'
             prediction = prediction.take(range(n_kept))
             trajectories[name] = trajectory_with(trajectory, prediction, reason)
-            deviations[name] = deviation_on(trajectories[name], prediction)
+            distances = self.read_array(name, 'mahalanobis')
+            deviations[name] = deviation_on(
+                trajectories[name], prediction, None if distances is None else distances[:n_kept]
+            )
         report = {
             'n_frames': sum(node.n_frames for node in deviations.values()),
             'wall_s': status.get('wall_s', 0.0),

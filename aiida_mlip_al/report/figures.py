@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Literal
 from urllib.parse import quote
 
@@ -43,6 +43,7 @@ STAGE_COLORS = {
     'final': '#d6455d',
 }
 OTHER_COLOR = '#7d7d7d'
+OTHER_RUNS = ('#7d7d7d', '#8a5a44', '#b18cd9')
 SET_COLORS = {'test': '#3b82c4', 'validation': '#2f9e8f', 'new labels': '#e8590c'}
 
 MAX_POINTS = 5000
@@ -53,10 +54,22 @@ DENSITY_SCALE = [[0, '#8fb8de'], [0.5, '#3b82c4'], [1, '#e8590c']]
 
 
 def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_mae'] = 'force_mae') -> go.Figure | None:
-    """Plot errors against the number of labels, logarithmic: test, validation, new labels and the final models."""
+    """Plot errors against the number of labels, logarithmic: test, validation, new labels, the final models, other runs."""
     unit, title = ('meV/Å', 'Force MAE') if quantity == 'force_mae' else ('meV/atom', 'Energy MAE')
     hover = f'%{{customdata}}<br>%{{x}} labels<br>%{{y:.3g}} {unit}'
     figure = go.Figure()
+    for shade, other in zip(cycle(OTHER_RUNS), summary.others):
+        turns = [(turn, value) for turn in other.iterations if (value := _milli(turn.test_errors, quantity))]
+        figure.add_scatter(
+            x=[turn.n_labels for turn, _ in turns],
+            y=[value for _, value in turns],
+            customdata=[f'run {other.pk}, iteration {turn.number}, test' for turn, _ in turns],
+            name=f'run {other.pk}, test',
+            mode='lines+markers',
+            line={'dash': 'longdash', 'color': shade, 'width': 2},
+            marker={'symbol': 'circle-open', 'size': 9},
+            hovertemplate=hover + '<extra></extra>',
+        )
     for name, attribute, dash, symbol, node in (
         ('test', 'test_errors', 'solid', 'circle', 'errors'),
         ('validation', 'validation_errors', 'dot', 'square', 'errors'),

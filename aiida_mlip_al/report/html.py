@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from aiida_mlip_al.report import figure_parts, figures, reliability, reliability_figures, words
+from aiida_mlip_al.report import compare, figure_parts, figures, reliability, reliability_figures, words
 from aiida_mlip_al.report.summary import STAGES, RunSummary, ordered
 
 FOLDER = Path(__file__).parent
@@ -85,6 +85,7 @@ def context(summary: RunSummary, heights: Mapping[str, int]) -> dict[str, Any]:
     return {
         'run': summary,
         'words': words,
+        'compare': compare,
         'heights': heights,
         'verdict_colors': figure_parts.VERDICT_COLORS,
         'verdict_totals': _verdict_totals(summary),

@@ -207,6 +207,7 @@ class RunSummary:
     :param single_model: whether one model with an uncertainty stands for a committee.
     :param confidence: of the intervals, two-sided.
     :param nodes: pk of the nodes worth knowing, by name.
+    :param others: runs to compare it with, tested on the same frames.
     """
 
     label: str
@@ -233,6 +234,7 @@ class RunSummary:
     models: list[ModelSummary] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     nodes: dict[str, int] = field(default_factory=dict)
+    others: list[RunSummary] = field(default_factory=list)
 
     @property
     def compared(self) -> Measure:

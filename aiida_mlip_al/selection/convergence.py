@@ -14,12 +14,14 @@ class StopReason(str, Enum):
 
     ``converged``: the targets are met over successive iterations. ``no_candidates``: successive iterations gave nothing worth
     a label and yet the targets are not met: the other frames failed, were unphysical or repeat the training set.
-    ``no_gain``: the labels that are left would hardly lower the error. The others: what the run may use is spent.
+    ``no_gain``: the labels that are left would hardly lower the error. ``pool_used_up``: every frame of the pool was chosen.
+    The others: what the run may use is spent.
     """
 
     CONVERGED = 'converged'
     NO_CANDIDATES = 'no_candidates'
     NO_GAIN = 'no_gain'
+    POOL_USED_UP = 'pool_used_up'
     MAX_LABELS = 'max_labels'
     MAX_CORE_HOURS = 'max_core_hours'
     MAX_HOURS = 'max_hours'
@@ -47,8 +49,8 @@ def stop_decision(history: History, stop: StopParameters, hours: float = 0.0) ->
     :param history: finished iterations, oldest first.
     :param stop: what is asked for and what may be used.
     :param hours: since the run began.
-    :returns: the first that holds of converged, no_candidates, no_gain, max_labels, max_core_hours, max_hours and
-        max_iterations; None to go on.
+    :returns: the first that holds of converged, no_candidates, no_gain, pool_used_up, max_labels, max_core_hours, max_hours
+        and max_iterations; None to go on.
     """
     if not history:
         return None
@@ -70,6 +72,8 @@ def stop_decision(history: History, stop: StopParameters, hours: float = 0.0) ->
     gains = [no_gain(rows, stop) for rows in rounds]
     if enough and gains[0] is not None and all(_holds(gain) for gain in gains):
         return Decision(StopReason.NO_GAIN, _sentence(gains[0].text, missed))
+    if history[-1].n_left == 0:
+        return Decision(StopReason.POOL_USED_UP, _sentence('Every frame of the pool was chosen', missed))
     for name, limit in spent(history, stop, hours).items():
         if limit.holds:
             return Decision(StopReason(name), _sentence(limit.text, missed))

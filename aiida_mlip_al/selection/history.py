@@ -32,6 +32,7 @@ class IterationRow:
         without any.
     :param validation_force_mae: the same on the validation frames, eV/Å.
     :param core_hours: core-hours that the jobs of the iteration report.
+    :param n_left: frames of a pool that were not chosen so far; None where there is no pool.
     :param properties: what the committee predicts, as the property job gives it; None without that job.
     """
 
@@ -53,6 +54,7 @@ class IterationRow:
     test_force_mae: float | None = None
     validation_force_mae: float | None = None
     core_hours: float = 0.0
+    n_left: int | None = None
     properties: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:

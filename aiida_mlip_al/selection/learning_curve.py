@@ -1,11 +1,13 @@
-"""The learning curve: what further labels would bring."""
+"""The learning curve: what further labels would bring, and how many an error takes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,23 @@ def fit_learning_curve(labels: Sequence[int], errors: Sequence[float]) -> Learni
     slope = np.sum((x - x.mean()) * (y - y.mean())) / spread
     residual = y - y.mean() - slope * (x - x.mean())
     return LearningCurve(float(slope), float(np.sqrt(np.sum(residual**2) / (len(x) - 2) / spread)))
+
+
+def labels_needed(labels: ArrayLike, errors: ArrayLike, target: float) -> float:
+    """Return the number of labels at which a curve first comes down to a target, on straight lines in log-log.
+
+    :param labels: (n,), rising.
+    :param errors: (n,), positive.
+    :param target: error to reach.
+    :returns: the first number of labels if the curve begins there; infinite if it does not get there.
+    """
+    x, y = np.log(np.asarray(labels, dtype=float)), np.log(np.asarray(errors, dtype=float))
+    aim = math.log(target)
+    below = np.flatnonzero(y <= aim)
+    if not len(below):
+        return math.inf
+    last = int(below[0])
+    if last == 0:
+        return float(np.exp(x[0]))
+    part = (y[last - 1] - aim) / (y[last - 1] - y[last])
+    return float(np.exp(x[last - 1] + part * (x[last] - x[last - 1])))

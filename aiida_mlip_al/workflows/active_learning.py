@@ -69,8 +69,8 @@ def unmeasured(inputs: Any) -> str | None:
     if measure == 'mahalanobis' and 'uncertainty' not in inputs['train']:
         return 'The measure `mahalanobis` is that of one model: give `train.uncertainty`.'
     if measure == 'stress':
-        if not inputs['explore']['settings'].get('stress_deviation', False):
-            return 'The measure `stress` needs the engine `ase` with `stress_deviation: true`.'
+        if not (inputs['explore'].get('pool') or inputs['explore']['settings'].get('stress_deviation', False)):
+            return 'The measure `stress` needs the engine `ase` with `stress_deviation: true`, or `pool`.'
         if not all(all(structure.pbc) for structure in inputs['structures'].values()):
             return 'The measure `stress` needs structures that are periodic in three directions.'
     return None
@@ -79,12 +79,13 @@ def unmeasured(inputs: Any) -> str | None:
 def undescribed(inputs: Any) -> str | None:
     """Return which stage does not describe frames by what the selection compares, or None."""
     wanted = inputs['select'].get('descriptors', 'features')
-    said = {
-        'explore.settings': exploration_settings(inputs['explore']).descriptors,
-        'evaluate.evaluate.settings': inputs['evaluate']['evaluate']['settings'].get('descriptors', None),
-    }
-    if inputs['explore'].get('deviate'):
-        said['explore.deviate.settings'] = inputs['explore']['deviate']['settings'].get('descriptors', 'features')
+    explore, settings = inputs['explore'], exploration_settings(inputs['explore'])
+    said = {'evaluate.evaluate.settings': inputs['evaluate']['evaluate']['settings'].get('descriptors', None)}
+    if isinstance(settings, ExploreSettings):
+        said['explore.settings'] = settings.descriptors
+    for name in ('pool', 'deviate'):
+        if explore.get(name):
+            said[f'explore.{name}.settings'] = explore[name]['settings'].get('descriptors', 'features')
     for place, kind in said.items():
         if kind != wanted:
             return f'`select` compares frames by `descriptors: {wanted}`: say so in `{place}`, too.'
@@ -164,7 +165,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         spec.expose_inputs(
             ExploreWorkChain,
             namespace='explore',
-            exclude=('structures', 'committee', 'uncertainty', 'seed', 'history'),
+            exclude=('structures', 'committee', 'uncertainty', 'seed', 'history', 'known'),
             namespace_options={'help': 'How the committee explores.'},
         )
         for namespace in ('label', 'train', 'explore'):
@@ -303,6 +304,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         self.ctx.labelled_seeds = []
         self.ctx.uncertainty = None
         self.ctx.labelled = self.ctx.new_labels = self.ctx.late = self.ctx.came_late = None
+        self.ctx.chosen = []
         self.ctx.starts = [(node.pk, formula_of(node)) for _, node in sorted(self.inputs.structures.items())]
         for name, dataset in self.ctx.datasets.items():
             self.out(f'datasets.{name}', dataset)
@@ -431,13 +433,23 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         if self.ctx.uncertainty is not None:
             inputs.uncertainty = self.ctx.uncertainty
         inputs.seed = self.inputs.seed
-        inputs.structures = self.choose_starts(exploration_settings(inputs))
+        settings = exploration_settings(inputs)
+        if isinstance(settings, ExploreSettings):
+            inputs.structures = self.choose_starts(settings)
+        else:
+            inputs.known = {**self.ctx.datasets, **self.chosen_in_vain()}
         if self.ctx.history is not None:
             inputs.history = self.ctx.history
         inputs.metadata.call_link_label = f'{self.name}_explore'
         node = self.submit(ExploreWorkChain, **inputs)
         self.report(f'{self.name}: exploring <{node.pk}>')
         self.to_context(**{f'{self.name}_explore': node})
+
+    def chosen_in_vain(self) -> dict[str, orm.StructureData]:
+        """Return the frames that were chosen and have no label, or none yet: a pool is not asked for them again."""
+        labelled = {pk for pk, _ in self.ctx.starts}
+        in_vain = {number: pk for number, pk in enumerate(self.ctx.chosen) if pk not in labelled}
+        return {f'chosen_{number:04d}': orm.load_node(pk) for number, pk in in_vain.items()}
 
     def choose_starts(self, settings: ExploreSettings) -> dict[str, orm.StructureData]:
         """Return structures for the walkers of each system to start from, drawn from the given and the labelled ones."""
@@ -494,6 +506,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             **optional,
         )
         self.ctx.selection, self.ctx.frames = result['selection'], dict(result.get('frames', {}))
+        self.ctx.chosen += [frame.pk for frame in self.ctx.frames.values()]
         self.ctx.new_labels = None
         self.out(f'iterations.{self.name}.selection', self.ctx.selection)
         counts = ', '.join(f'{count} {verdict}' for verdict, count in self.ctx.selection.counts.items() if count)

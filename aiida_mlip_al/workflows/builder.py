@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from ase.io import read
 
 from aiida_mlip_al.calculations.shell_input import make_input
 from aiida_mlip_al.config import ConfigError, RunConfig
+from aiida_mlip_al.config.models import PoolExplore
 from aiida_mlip_al.config.resources import job_options
 from aiida_mlip_al.config.shell import ShellLabels
 from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
+from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.frame import formula_of
+from aiida_mlip_al.data.pool import trajectories_of
 from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
@@ -127,6 +131,22 @@ def load_model(reference: str, folder: Path) -> ModelData:
     same = {f'attributes.{key}': model.base.attributes.get(key) for key in ('sha256', 'is_foundation')}
     query = orm.QueryBuilder().append(ModelData, filters=same).order_by({ModelData: {'ctime': 'desc'}})
     return query.first(flat=True) or model
+
+
+def load_pool(items: Sequence[str], folder: Path) -> dict[str, orm.Data]:
+    """Return frames to choose from as nodes.
+
+    :param items: files that ASE reads, or nodes by PK or UUID.
+    :raises ConfigError: if a file cannot be read, or a node has no frames.
+    """
+    nodes: list[orm.Data] = []
+    for item in items:
+        path = folder / item
+        if path.exists():
+            nodes += trajectories_of(enumerate(_read_structures(path)))
+        else:
+            nodes.append(load_typed(item, (DatasetData, orm.TrajectoryData), 'dataset or trajectory', f'file {path}'))
+    return {f'pool_{index:02d}': node for index, node in enumerate(nodes)}
 
 
 def load_files(items: Sequence[str], folder: Path) -> dict[str, orm.SinglefileData]:
@@ -279,6 +299,8 @@ class Inputs:
             engine = {'shell': self.program(labels.shell)}
         elif labels.vasp is not None:
             engine = {'vasp': self.vasp(labels.vasp)}
+        elif labels.pool is not None:
+            engine = {'pool': {'frames': self.labelled_pool()}}
         else:
             engine = {'ase': {**self.job('label'), **self.calculator(), **self.files(self.label_files)}}
         return {
@@ -288,6 +310,40 @@ class Inputs:
             'max_failed_fraction': orm.Float(labels.max_failed_fraction),
             **({'min_label_fraction': orm.Float(labels.min_label_fraction)} if labels.min_label_fraction < 1 else {}),
         }
+
+    @cached_property
+    def pool(self) -> dict[str, orm.Data]:
+        """The frames that an exploration chooses from."""
+        return {} if self.config.explore.pool is None else load_pool(self.config.explore.pool.frames, self.folder)
+
+    def check_pool(self) -> None:
+        """Refuse frames to choose from with elements that no model will know.
+
+        :raises ConfigError: naming the element.
+        """
+        for node in self.pool.values():
+            elements = node.elements if isinstance(node, DatasetData) else node.symbols
+            if strange := sorted(set(elements) - self.elements):
+                raise ConfigError(
+                    f'The pool has frames with {strange[0]}, which none of the `structures` has: give a structure with it, or '
+                    'leave these frames out.'
+                )
+
+    def labelled_pool(self) -> dict[str, orm.Data]:
+        """Return the frames that an exploration chooses from, whose labels are used.
+
+        :raises ConfigError: if they have none, or of several levels of theory.
+        """
+        if not all(isinstance(node, DatasetData) for node in self.pool.values()):
+            raise ConfigError(
+                '`labels.pool` needs labelled frames: import the files of `explore.pool.frames` with `aiida-mlip-al dataset '
+                'import`, and give the PKs that it prints.'
+            )
+        try:
+            check_same_theory({f'Node {node.pk}': node for node in self.pool.values() if isinstance(node, DatasetData)})
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return self.pool
 
     def sample(self, chains: Mapping[str, list[dict[str, Any]]], split: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs of PerturbAndSampleWorkChain, less structures and seed."""
@@ -334,8 +390,16 @@ class Inputs:
 
         :raises ConfigError: also if LAMMPS' script of a structure cannot be written.
         """
-        explore, lammps = self.config.explore, self.config.explore.lammps
-        chosen = explore.settings if lammps is None else lammps.values
+        explore, lammps, given = self.config.explore, self.config.explore.lammps, self.config.explore.settings
+        described = orm.Dict({'descriptors': self.config.select.descriptors})
+        if isinstance(given, PoolExplore):
+            self.check_pool()
+            return {
+                'settings': orm.Dict(given.values.model_dump()),
+                'max_concurrent': explore.max_concurrent,
+                'pool': {**self.job('explore'), 'settings': described, 'frames': self.pool},
+            }
+        chosen = given if lammps is None else lammps.values
         settings = chosen.model_dump(exclude_none=True)
         if self.config.select.upper is not None and self.config.select.measure == 'max':
             settings.setdefault('upper', self.config.select.upper)
@@ -359,7 +423,6 @@ class Inputs:
             (inputs['lammps']['template'],) = load_files([lammps.template], self.folder).values()
         if not lammps.in_run:
             inputs['convert'] = {**self.job('evaluate'), **conversion(lammps.values)}
-            described = orm.Dict({'descriptors': self.config.select.descriptors})
             inputs['deviate'] = {**self.job('evaluate'), 'settings': described}
         self.check_scripts(inputs)
         return inputs

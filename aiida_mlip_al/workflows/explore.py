@@ -1,4 +1,4 @@
-"""ExploreWorkChain: molecular dynamics with a committee."""
+"""ExploreWorkChain: molecular dynamics with a committee, or a look at frames that exist."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_shell import ShellJob
 
 from aiida_mlip_al.calculations.deviate import DeviateCalculation
-from aiida_mlip_al.data import DeviationData, ModelData, UncertaintyData
+from aiida_mlip_al.data import DatasetData, DeviationData, ModelData, UncertaintyData
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
+from aiida_mlip_al.sampling.pool import PoolSettings
 from aiida_mlip_al.sampling.walkers import ExploreSettings
 
 from .explore_engines import EXPLORE_ENGINES, ExploreEngine
@@ -34,6 +35,8 @@ def validate_exploration(inputs: Any) -> str | None:
         return str(error)
     if (settings.bias is not None) != ('bias' in inputs):
         return 'Give both or neither of the settings `bias` and the file `bias`.'
+    if inputs.get('pool'):
+        return None if inputs['pool'].get('frames') else 'There is no frame to choose from: give `pool.frames`.'
     if is_native(settings) and not (inputs.get('convert') and inputs.get('deviate')):
         return (
             'A native LAMMPS has one model in a format of its own: give `convert`, which makes it, and `deviate`, which '
@@ -42,7 +45,7 @@ def validate_exploration(inputs: Any) -> str | None:
     return None
 
 
-def exploration_settings(inputs: Any) -> ExploreSettings:
+def exploration_settings(inputs: Any) -> ExploreSettings | PoolSettings:
     """Return the checked settings of the engine that is given.
 
     :raises ValueError: one sentence on the first mistake.
@@ -53,7 +56,7 @@ def exploration_settings(inputs: Any) -> ExploreSettings:
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     """Refuse inputs without structures, without models or without exactly one engine."""
-    if not inputs.get('structures'):
+    if not inputs.get('structures') and not inputs.get('pool'):
         return 'There is no structure to start from.'
     if not inputs.get('committee'):
         return 'There is no model to explore with.'
@@ -71,12 +74,14 @@ def is_native(settings: Any) -> bool:
 
 
 class ExploreWorkChain(Pool):
-    """Walkers over temperatures and pressures; every frame comes with the committee's deviation."""
+    """Walkers over temperatures and pressures, or frames of a pool; each frame comes with the committee's deviation."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         super().define(spec)
-        spec.input_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Where walkers start.')
+        spec.input_namespace(
+            'structures', valid_type=orm.StructureData, dynamic=True, required=False, help='Where walkers start.'
+        )
         spec.input_namespace('committee', valid_type=ModelData, dynamic=True, help='The models; the first one drives.')
         spec.input(
             'uncertainty',
@@ -91,6 +96,13 @@ class ExploreWorkChain(Pool):
         )
         spec.input(
             'bias', valid_type=orm.SinglefileData, required=False, help='Input file of the bias of the settings.'
+        )
+        spec.input_namespace(
+            'known',
+            valid_type=(DatasetData, orm.StructureData),
+            dynamic=True,
+            required=False,
+            help='Of the loop: frames of a pool that are among these are not looked at.',
         )
         spec.input('max_concurrent', valid_type=int, non_db=True, default=2, help='Jobs in flight at the same time.')
         for engine in EXPLORE_ENGINES.values():
@@ -136,12 +148,14 @@ class ExploreWorkChain(Pool):
     def plan(self) -> None:
         """Divide the walkers over jobs and give each its condition, start and seed."""
         settings = self.engine.parse(self.inputs.settings)
-        optional: dict[str, orm.Data] = {}
+        optional: dict[str, Any] = {}
         if 'history' in self.inputs:
             optional['history'] = self.inputs.history
         iteration = len(self.inputs.history['rows']) + 1 if 'history' in self.inputs else 1
         if settings.bias is not None and iteration >= settings.bias.start_iteration:
             optional['bias'] = self.inputs.bias
+        if self.inputs.get('known'):
+            optional['known'] = dict(self.inputs.known)
         self.ctx.plan = self.engine.plan(self.inputs, optional)
         self.ctx.native = is_native(settings)
         self.ctx.queue = sorted(self.ctx.plan.get('walkers', {}))
@@ -153,6 +167,9 @@ class ExploreWorkChain(Pool):
         for name, why in refused.items():
             self.report(f'no walker starts from {name}: {why}')
         self.ctx.message = next(iter(refused.values()), '')
+        if 'report' in self.ctx.plan:
+            self.out('reports.pool', self.ctx.plan['report'])
+            self.ctx.message = 'all frames of the pool are labelled already, or were chosen before.'
 
     def should_convert(self) -> bool:
         """Convert a model, and evaluate the committee afterwards, if LAMMPS has one model."""
@@ -208,7 +225,7 @@ class ExploreWorkChain(Pool):
             self.ctx.parts[label] = [part.pk for part in parts]
             if 'report' in last.outputs:
                 self.out(f'reports.{part_label(label, len(before))}', last.outputs.report)
-            if should_go_on(parts):
+            if self.engine.moves and should_go_on(parts):
                 self.ctx.queue.insert(0, label)
                 continue
             node = fullest(parts)

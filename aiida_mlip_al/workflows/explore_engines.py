@@ -11,13 +11,17 @@ from aiida.common import AttributeDict
 from aiida.engine import CalcJob, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_mlip_al.calculations.deviate import DeviateCalculation
 from aiida_mlip_al.calculations.explore import ExploreCalculation
 from aiida_mlip_al.calculations.functions import plan_dynamics
 from aiida_mlip_al.calculations.lammps_explore import LammpsExploreCalculation
 from aiida_mlip_al.calculations.lammps_functions import plan_lammps
+from aiida_mlip_al.calculations.pool_functions import plan_pool
+from aiida_mlip_al.data import DatasetData
 from aiida_mlip_al.lammps.script import NATIVE_MODELS
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.base import parse_parameters
+from aiida_mlip_al.sampling.pool import PoolSettings
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
 
 from .lammps_explore import LammpsExploreWorkChain
@@ -26,13 +30,15 @@ from .lammps_explore import LammpsExploreWorkChain
 class ExploreEngine(ABC):
     """One way to explore. The input namespace that is given names the engine.
 
-    ``job`` gives code and scheduler options to the namespace, ``process`` is what runs one entry of the plan.
+    ``job`` gives code and scheduler options to the namespace, ``process`` is what runs one entry of the plan; ``moves`` says
+    whether it is dynamics, which starts somewhere and can go on where it was interrupted.
     """
 
     name: ClassVar[str]
     job: ClassVar[type[CalcJob]]
     process: ClassVar[type[Process]]
-    settings: ClassVar[type[ExploreSettings]]
+    settings: ClassVar[type[ExploreSettings | PoolSettings]]
+    moves: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod
@@ -45,7 +51,7 @@ class ExploreEngine(ABC):
         """Divide the walkers over processes; ``walkers`` of the plan has one entry for each.
 
         :param inputs: of the work chain.
-        :param optional: ``history`` and ``bias``, where there are.
+        :param optional: ``history``, ``bias`` and ``known``, where there are.
         """
 
     @classmethod
@@ -60,7 +66,7 @@ class ExploreEngine(ABC):
         """
 
     @classmethod
-    def parse(cls, settings: orm.Dict) -> ExploreSettings:
+    def parse(cls, settings: orm.Dict) -> ExploreSettings | PoolSettings:
         """Return checked settings.
 
         :raises ValueError: one sentence on the first mistake.
@@ -141,6 +147,7 @@ class LammpsExploreEngine(ExploreEngine):
     @classmethod
     def plan(cls, inputs: Any, optional: dict[str, orm.Data]) -> dict[str, Any]:
         """Write the walkers' scripts."""
+        optional = {name: node for name, node in optional.items() if name != 'known'}
         if 'template' in inputs.lammps:
             optional = {**optional, 'template': inputs.lammps.template}
         plan = plan_lammps(
@@ -169,8 +176,53 @@ class LammpsExploreEngine(ExploreEngine):
         return process
 
 
+class PoolExploreEngine(ExploreEngine):
+    """No dynamics: the committee looks at frames that exist."""
+
+    name = 'pool'
+    job = process = DeviateCalculation
+    settings = PoolSettings
+    moves = False
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Expose code and scheduler options, and take the frames."""
+        spec.expose_inputs(
+            cls.job,
+            namespace=cls.name,
+            include=('code', 'settings', 'metadata'),
+            namespace_options={
+                'required': False,
+                'populate_defaults': False,
+                'help': 'Choose among frames that exist.',
+            },
+        )
+        spec.input_namespace(
+            f'{cls.name}.frames',
+            valid_type=(DatasetData, orm.TrajectoryData),
+            dynamic=True,
+            required=False,
+            help='The frames, with labels (which nobody looks at) or without.',
+        )
+
+    @classmethod
+    def plan(cls, inputs: Any, optional: dict[str, orm.Data]) -> dict[str, Any]:
+        """Divide the frames over jobs."""
+        others = {name: node for name, node in optional.items() if name != 'bias'}
+        return plan_pool(inputs.settings, inputs.seed, frames=dict(inputs.pool.frames), **others)
+
+    @classmethod
+    def inputs(cls, inputs: Any, exposed: AttributeDict, plan: Mapping[str, Any], label: str) -> AttributeDict:
+        """Return the inputs of a job: its frames."""
+        exposed.committee, exposed.trajectories = dict(inputs.committee), dict(plan['walkers'][label])
+        exposed.pop('frames', None)
+        if 'uncertainty' in inputs:
+            exposed.uncertainty = inputs.uncertainty
+        return exposed
+
+
 EXPLORE_ENGINES: dict[str, type[ExploreEngine]] = {
-    engine.name: engine for engine in (AseExploreEngine, LammpsExploreEngine)
+    engine.name: engine for engine in (AseExploreEngine, LammpsExploreEngine, PoolExploreEngine)
 }
 
 

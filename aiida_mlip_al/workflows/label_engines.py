@@ -16,6 +16,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_mlip_al.calculations.label import LabelCalculation
 from aiida_mlip_al.calculations.shell_label import ShellLabelCalculation
 
+from .pool_label import PoolLabelWorkChain
 from .vasp_label import VaspLabelWorkChain
 
 REASONS = {
@@ -143,8 +144,22 @@ class VaspLabelEngine(BatchLabelEngine):
     help = 'Label with VASP, through aiida-vasp.'
 
 
+class PoolLabelEngine(BatchLabelEngine):
+    """Labels that exist."""
+
+    name = 'pool'
+    process = PoolLabelWorkChain
+    sequential = False
+    help = 'Labels that data sets have: of frames that an exploration chose from them.'
+
+    @classmethod
+    def batches(cls, names: Sequence[str], batch_size: int) -> list[list[str]]:
+        """Look all up at once: each time the data sets are read as a whole."""
+        return [list(names)] if names else []
+
+
 LABEL_ENGINES: dict[str, type[LabelEngine]] = {
-    engine.name: engine for engine in (AseLabelEngine, ShellLabelEngine, VaspLabelEngine)
+    engine.name: engine for engine in (AseLabelEngine, ShellLabelEngine, VaspLabelEngine, PoolLabelEngine)
 }
 
 

@@ -10,31 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aiida_mlip_al.selection.learning_curve import labels_needed
+
 Floats = NDArray[np.float64]
 _OTHERS = '7f7f7f 17869e e39802 8a52a6 e377c2 4f9d4f 8c564b 1f4e9e bcbd22 000000 ff9f80'
 _COLOURS = [f'#{colour}' for colour in _OTHERS.split()]
 _OURS = '#c62828'  # the last one
 _TICKS = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8])
-
-
-def labels_needed(labels: ArrayLike, errors: ArrayLike, target: float) -> float:
-    """Return the number of labels at which a curve first comes down to a target, on straight lines in log-log.
-
-    :param labels: (n,), rising.
-    :param errors: (n,), positive.
-    :param target: error to reach.
-    :returns: the first number of labels if the curve begins there; infinite if it does not get there.
-    """
-    x, y = np.log(np.asarray(labels, dtype=float)), np.log(np.asarray(errors, dtype=float))
-    aim = math.log(target)
-    below = np.flatnonzero(y <= aim)
-    if not len(below):
-        return math.inf
-    last = int(below[0])
-    if last == 0:
-        return float(np.exp(x[0]))
-    part = (y[last - 1] - aim) / (y[last - 1] - y[last])
-    return float(np.exp(x[last - 1] + part * (x[last] - x[last - 1])))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from aiida import orm
 from ase.build import molecule
 
 from aiida_mlip_al.data import FrameData
+from aiida_mlip_al.data.pool import trajectories_of
 
 
 @pytest.fixture
@@ -70,6 +71,13 @@ def evaluate_inputs(python_code: Any, committee: dict[str, Any], make_dataset: C
         'committee': committee,
         'datasets': {'seeds': make_dataset(), 'extra': make_dataset(seed=9)},
     }
+
+
+@pytest.fixture
+def deviate_inputs(python_code: Any, committee: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of DeviateCalculation."""
+    (trajectory,) = trajectories_of([(0, molecule('H2O'))])
+    return {'code': python_code, 'committee': committee, 'trajectories': {'pool': trajectory}}
 
 
 @pytest.fixture

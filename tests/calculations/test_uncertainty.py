@@ -75,18 +75,18 @@ def test_refuses_datasets_without_validation_frames(
         generate_calc_job('mlip_al.uncertainty', inputs)
 
 
-@pytest.mark.parametrize('name', ['explore', 'evaluate'])
+@pytest.mark.parametrize('name', ['explore', 'evaluate', 'deviate'])
 def test_one_model_in_the_place_of_a_committee(
     generate_calc_job: Make, request: Any, model: Any, uncertainty: UncertaintyData, name: str
 ) -> None:
     inputs = {**request.getfixturevalue(f'{name}_inputs'), 'committee': {'member_00': model}}
     _, folder, calcinfo = generate_calc_job(f'mlip_al.{name}', {**inputs, 'uncertainty': uncertainty})
-    settings = json.loads((folder / f'{name}.json').read_text())
+    settings = json.loads((folder / ('explore.json' if name == 'explore' else 'evaluate.json')).read_text())
     assert (settings['models'], settings['uncertainty']) == (['model_00.model'], 'uncertainty.npz')
     assert (uncertainty.uuid, 'uncertainty.npz', 'uncertainty.npz') in calcinfo.local_copy_list
 
 
-@pytest.mark.parametrize('name', ['explore', 'evaluate'])
+@pytest.mark.parametrize('name', ['explore', 'evaluate', 'deviate'])
 def test_refuses_what_does_not_belong_together(
     generate_calc_job: Make, request: Any, make_model: Make, uncertainty: UncertaintyData, name: str
 ) -> None:

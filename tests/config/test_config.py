@@ -215,12 +215,39 @@ def test_explorer_takes_the_numbers_of_the_protocol():
     assert (lammps.settings.steps, ase.settings.steps) == (7, 20000)
 
 
+def test_a_pool_has_no_dynamics_and_no_upper_level():
+    config = make_config({**GOOD, 'explore': {'pool': {'frames': 12}}})
+    assert (config.explore.ase, config.explore.lammps) == (None, None)
+    assert config.explore.settings.frames == ['12']
+    assert config.select.upper is None
+    assert config.seed
+    given = make_config({**GOOD, 'explore': {'pool': {'frames': [12, 'a.xyz']}}, 'select': {'upper': 0.7}})
+    assert given.select.upper == 0.7
+    labelled = make_config({**GOOD, 'labels': {'pool': {}}, 'explore': {'pool': {'frames': [12]}}, 'datasets': [13]})
+    assert (labelled.seed, labelled.test) == (None, None)
+
+
 @pytest.mark.parametrize(
     ('values', 'sentence'),
     [
-        ({'explore': {'ase': {}, 'lammps': {}}}, 'give one engine, `ase` or `lammps`'),
+        ({'explore': {'ase': {}, 'lammps': {}}}, 'give one engine, `ase`, `lammps` or `pool`, not ase and lammps'),
         ({'explore': {'lammps': {}}, 'codes': {'explore': 'python@gpu'}}, '`explore.lammps.code`'),
         ({'explore': {'ase': {'bias': {'colvars': 'a.in'}}}}, "'colvars' is of the engine 'lammps'"),
+        ({'explore': {'pool': {}}}, '`explore.pool.frames` is missing'),
+        ({'explore': {'pool': {'frames': []}}}, 'at least 1'),
+        ({'explore': {'pool': {'frames': [1], 'walkers': 3}}}, 'walkers'),
+        (
+            {'labels': {'pool': {}}},
+            '`labels.pool` has the labels of frames that `explore.pool` chooses: give that, too',
+        ),
+        (
+            {'labels': {'pool': {}}, 'explore': {'pool': {'frames': 1}}},
+            '`labels.pool` has no labels of seeds: begin with',
+        ),
+        (
+            {'labels': {'pool': {}}, 'explore': {'pool': {'frames': 1}}, 'datasets': [2], 'seed': [{'rattle': {}}]},
+            '`labels.pool` has no labels of the frames that `seed` makes',
+        ),
         ({'explore': {'lammps': {'distance_limits': [{'pair': [1, 1], 'min': 1}]}}}, "'pair' names atom 1 twice"),
     ],
 )

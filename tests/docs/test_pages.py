@@ -35,7 +35,9 @@ pages = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relativ
 
 STEP = {'calculator': 'ase.calculators.emt:EMT'}
 # What a piece of an input file needs beside it.
-RUN: dict[str, Any] = {'structures': ['a.xyz'], 'datasets': ['1'], 'seed': [{'rattle': {}}], 'test': [{'rattle': {}}]}
+BEGIN: dict[str, Any] = {'structures': ['a.xyz'], 'datasets': ['1']}
+RUN = {**BEGIN, 'seed': [{'rattle': {}}], 'test': [{'rattle': {}}]}
+RUN_OF_A_POOL = {**BEGIN, 'explore': {'pool': {'frames': ['2']}}}
 LABELS = ({'ase': STEP}, {'vasp': {'code': 'vasp@cluster', 'potential_family': 'PBE.54'}})
 PLACEHOLDER = re.compile(r'\b(N|PK|UUID|FILE|NAME|STAGE)\b|…')
 # Where a piece without any key of the top stands.
@@ -235,7 +237,8 @@ def check_one_of(candidates: list[dict[str, Any]]) -> None:
 def check_run(values: dict[str, Any]) -> None:
     """Check an input file with what it leaves out: what must be there, and calculators that have only a name."""
     missing = dict.fromkeys(re.findall(r"'calculator': '(\w+)'", str(values)), STEP)
-    make_config({**RUN, **values, 'calculators': {**missing, **(values.get('calculators') or {})}})
+    beside = RUN_OF_A_POOL if 'pool' in (values.get('labels') or {}) else RUN
+    make_config({**beside, **values, 'calculators': {**missing, **(values.get('calculators') or {})}})
 
 
 def check_python(text: str) -> None:

@@ -68,6 +68,27 @@ def files(**content: dict[str, np.ndarray] | bytes) -> dict[str, bytes]:
     return {**written, 'evaluate.status.json': json.dumps(STATUS).encode(), 'evaluate.out': b''}
 
 
+def test_of_one_model_and_of_bulk(parse_retrieved: Make) -> None:
+    bulk = trajectory()
+    bulk.set_trajectory(
+        symbols=['O', 'H'],
+        positions=bulk.get_positions(),
+        stepids=bulk.get_stepids(),
+        cells=bulk.get_cells(),
+        pbc=[True] * 3,
+    )
+    stresses = np.zeros((MEMBERS, FRAMES, 6))
+    stresses[0, 1] += [0, 0, 0.2, 0.1, 0, 0]
+    found = {**arrays(), 'stresses': stresses, 'mahalanobis': np.array([1.0, 2.0, 3.0])}
+    found['energies'][1, 2] = np.nan
+    outputs, status, _ = parse_retrieved('mlip_al.deviate', {'trajectories': {'bulk': bulk}}, files(bulk=found))
+    assert status == 0
+    deviation = outputs['deviations']['bulk']
+    np.testing.assert_array_equal(deviation.get_array('mahalanobis'), [1.0, 2.0])
+    np.testing.assert_allclose(deviation.get_array('stress_deviation'), [0, 0.1])
+    assert deviation.base.attributes.get('stop_reason') == 'non_finite'
+
+
 def test_finished(parse_retrieved: Make) -> None:
     walkers = {'first': trajectory(), 'second': trajectory(2, temperatures=False, stop_reason='high_temperature')}
     plain = {name: values for name, values in arrays(2).items() if name != 'descriptors'}

@@ -54,6 +54,9 @@ GOOD = row(0.9, 0.05)
         ([row()] * 4, None),
         ([row()] * 5, 'max_iterations'),
         ([*[row()] * 3, GOOD, GOOD], 'converged'),
+        ([row(n_left=0)], 'pool_used_up'),
+        ([row(n_left=1)], None),
+        ([GOOD, row(0.9, 0.05, n_left=0)], 'converged'),
     ],
 )
 def test_stop_reason(history: list[IterationRow], expected: str | None) -> None:

@@ -1,0 +1,131 @@
+"""The calcfunctions of explorations, labels and beginnings from frames that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+from ase import Atoms
+
+from aiida_mlip_al.data import DatasetData
+from aiida_mlip_al.data.dataset import check_same_theory
+from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_AXES_KEY, stress_of
+from aiida_mlip_al.data.frame import atoms_of
+from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label_structure
+from aiida_mlip_al.data.pool import frames_of, trajectories_of
+from aiida_mlip_al.sampling.base import parse_parameters, stream
+from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
+from aiida_mlip_al.selection.splits import assign_splits
+
+
+@calcfunction
+def plan_pool(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any]:
+    """Divide the frames of a pool that are not labelled yet over jobs.
+
+    :param settings: see :class:`PoolSettings`.
+    :param seed: of the draw, where there are more frames than the committee shall look at.
+    :param inputs: ``frames``, the pool by name; ``known``, data sets and structures whose frames are left out; the loop's
+        ``history``, so that each iteration draws others.
+    """
+    parsed = parse_parameters('explore', PoolSettings, settings.get_dict())
+    rows = inputs['history']['rows'] if 'history' in inputs else []
+    known = {geometry(atoms) for _, node in sorted(inputs.get('known', {}).items()) for atoms in frames_of(node)}
+    left: dict[tuple[str, int], Atoms] = {}
+    n_frames = 0
+    for name, node in sorted(inputs['frames'].items()):
+        for number, atoms in enumerate(frames_of(node)):
+            n_frames += 1
+            if np.isfinite(atoms.positions).all() and (place := geometry(atoms)) not in known:
+                known.add(place)
+                left[name, number] = atoms
+    drawn = draw_frames(left, parsed.max_frames, seed.value, len(rows))
+    jobs: list[dict[str, orm.TrajectoryData]] = []
+    room = 0
+    for name in sorted(inputs['frames']):
+        mine = [(number, left[name, number]) for owner, number in drawn if owner == name]
+        for index, trajectory in enumerate(trajectories_of(mine, parsed.frames_per_job)):
+            if trajectory.numsteps > room:
+                jobs.append({})
+                room = parsed.frames_per_job
+            jobs[-1][f'{name}_{index:02d}'] = trajectory
+            room -= trajectory.numsteps
+    report = {'n_frames': 0, 'n_pool': n_frames, 'n_left': len(left), 'wall_s': 0.0, 'core_s': 0.0}
+    return {'report': orm.Dict(report), 'walkers': {f'job_{number:02d}': job for number, job in enumerate(jobs)}}
+
+
+@calcfunction
+def read_pool_labels(**inputs: Any) -> dict[str, Any]:
+    """Make labels, their shard and the report of structures whose labels exist.
+
+    :param inputs: ``structures`` by name, and the data sets ``frames`` that have them, all of one level of theory.
+    """
+    datasets, structures = inputs['frames'], inputs['structures']
+    first = datasets[min(datasets)]
+    theory = Theory(first.theory, first.theory_hash)
+    atoms = {name: atoms_of(node) for name, node in sorted(structures.items())}
+    labelled = _labelled(datasets, {geometry(item) for item in atoms.values()})
+    labels, rejected = {}, {}
+    for name, item in atoms.items():
+        frame = labelled.get(geometry(item))
+        if frame is None:
+            rejected[name] = Rejection('unknown', 'no data set of `labels.pool` has this structure.')
+            continue
+        axes = frame.info.get(STRESS_AXES_KEY)
+        energy, forces, stress = frame.info[ENERGY_KEY], frame.arrays[FORCES_KEY], stress_of(frame)
+        labels[name] = label_structure(structures[name], energy, forces, stress, theory, axes)
+    return label_outputs(len(structures), labels, rejected, theory, wall_s=0.0, core_s=0.0)
+
+
+def _labelled(datasets: Mapping[str, DatasetData], wanted: set[Geometry]) -> dict[Geometry, Atoms]:
+    """Return the labelled frames of some geometries; of equal ones the first."""
+    found: dict[Geometry, Atoms] = {}
+    for name in sorted(datasets):
+        for frame in datasets[name].iterate():
+            key = geometry(frame)
+            if key in wanted:
+                found.setdefault(key, frame)
+    return found
+
+
+def different_frames(datasets: Mapping[str, DatasetData]) -> list[Atoms]:
+    """Return the frames of data sets; of equal ones the first.
+
+    :raises ValueError: levels of theory differ.
+    """
+    check_same_theory(datasets)
+    frames: dict[Geometry, Atoms] = {}
+    for name in sorted(datasets):
+        for frame in datasets[name].iterate():
+            frames.setdefault(geometry(frame), frame)
+    return list(frames.values())
+
+
+@calcfunction
+def draw_dataset(settings: orm.Dict, **datasets: DatasetData) -> dict[str, DatasetData]:
+    """Draw frames to begin with and frames to test on, none of them twice, from labelled frames.
+
+    :param settings: ``frames`` to begin with, of which ``validation_fraction`` are held out, ``test`` frames, and the ``seed``.
+    :param datasets: all of one level of theory.
+    """
+    values = settings.get_dict()
+    different = different_frames(datasets)
+    counts = {'begin': values['frames'], 'test': values['test']}
+    order = np.random.default_rng(stream(values['seed'], 'draw')).permutation(len(different))
+    chosen = {'test': order[: counts['test']], 'begin': order[counts['test'] : sum(counts.values())]}
+    rng = np.random.default_rng(stream(values['seed'], 'split'))
+    splits = {
+        'test': ['test'] * counts['test'],
+        'begin': assign_splits(counts['begin'], {'validation_fraction': values['validation_fraction']}, rng),
+    }
+    first = datasets[min(datasets)]
+    made = {}
+    for name, indices in chosen.items():
+        picked = [different[index].copy() for index in sorted(indices)]
+        for frame, split in zip(picked, splits[name], strict=True):
+            frame.info['split'] = split
+        if picked:
+            made[name] = DatasetData.from_ase(picked, first.theory, first.theory_hash)
+    return made

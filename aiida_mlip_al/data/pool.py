@@ -1,0 +1,63 @@
+"""Frames that exist, in data sets, trajectories and structures: how they are read, and how they become trajectories to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from aiida.orm import Data, StructureData, TrajectoryData
+from ase import Atoms
+
+from .dataset import DatasetData
+from .frame import atoms_of
+
+
+def frames_of(node: Data) -> Iterator[Atoms]:
+    """Yield the frames of a data set, a trajectory or a structure, with the temperature (K) as info where it is known."""
+    if isinstance(node, DatasetData):
+        yield from node.iterate()
+    elif isinstance(node, StructureData):
+        yield atoms_of(node)
+    elif isinstance(node, TrajectoryData):
+        positions, cells = node.get_positions(), node.get_cells()
+        known = 'target_temperatures' in node.get_arraynames()
+        temperatures = node.get_array('target_temperatures') if known else np.full(len(positions), np.nan)
+        for row, temperature in enumerate(temperatures):
+            cell = None if cells is None else cells[row]
+            frame = Atoms(list(node.symbols), positions=positions[row], cell=cell, pbc=node.pbc)
+            if np.isfinite(temperature):
+                frame.info['temperature_K'] = float(temperature)
+            yield frame
+
+
+def trajectories_of(frames: Iterable[tuple[int, Atoms]], longest: int | None = None) -> list[TrajectoryData]:
+    """Return unstored trajectories of frames, one for each order of elements and periodicity, in which the frames come.
+
+    :param frames: with their numbers, which become the steps.
+    :param longest: most frames in one; None for no limit.
+    """
+    alike: dict[tuple[bytes, bytes], list[tuple[int, Atoms]]] = {}
+    for number, atoms in frames:
+        alike.setdefault((atoms.numbers.tobytes(), atoms.pbc.tobytes()), []).append((number, atoms))
+    parts = [
+        group[first : first + (longest or len(group))]
+        for group in alike.values()
+        for first in range(0, len(group), longest or len(group))
+    ]
+    return [_trajectory(part) for part in parts]
+
+
+def _trajectory(frames: Sequence[tuple[int, Atoms]]) -> TrajectoryData:
+    first = frames[0][1]
+    node = TrajectoryData()
+    node.set_trajectory(
+        symbols=first.get_chemical_symbols(),
+        positions=np.array([atoms.positions for _, atoms in frames]),
+        stepids=np.array([number for number, _ in frames]),
+        cells=np.array([atoms.cell.array for _, atoms in frames]),
+        pbc=first.pbc.tolist(),
+    )
+    temperatures = np.array([atoms.info.get('temperature_K', np.nan) for _, atoms in frames], dtype=float)
+    if np.isfinite(temperatures).any():
+        node.set_array('target_temperatures', temperatures)
+    return node

@@ -1,0 +1,186 @@
+"""Explorations and labels of frames that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from aiida.plugins import WorkflowFactory
+from ase.build import molecule
+from ase.io import write
+
+from aiida_mlip_al.config import ConfigError
+from aiida_mlip_al.data import DatasetData, FrameData, ModelData
+from aiida_mlip_al.data.extxyz import labelled_atoms
+from aiida_mlip_al.data.pool import frames_of, trajectories_of
+from aiida_mlip_al.sampling.pool import geometry
+from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
+from aiida_mlip_al.workflows.explore import ExploreWorkChain
+
+
+def labelled(count: int, seed: int = 0, split: str = 'train') -> DatasetData:
+    """Water in random shapes, each with a label of its own."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for number in range(count):
+        atoms = molecule('H2O')
+        atoms.positions += rng.normal(scale=0.05, size=(3, 3))
+        forces = rng.normal(size=(3, 3))
+        frames.append(labelled_atoms(atoms, -500.0 - number, forces, split=split, temperature_K=300.0))
+    return DatasetData.from_ase(frames, 'PBE', 'pbe').store()
+
+
+@pytest.fixture
+def committee(tmp_path: Path) -> dict[str, ModelData]:
+    """Two models of hydrogen and oxygen."""
+    from helpers.tiny_mace import write_committee
+
+    paths = write_committee(tmp_path, ['H', 'O'], 2)
+    return {f'member_{i:02d}': ModelData.from_path(path, elements=['H', 'O']).store() for i, path in enumerate(paths)}
+
+
+@pytest.fixture
+def overrides(python_code: Any) -> Callable[..., dict[str, Any]]:
+    """Return a factory of a run that chooses from a pool: ``overrides(frames=[…], datasets=[…])``."""
+
+    def make(frames: list[Any], datasets: list[Any], **others: Any) -> dict[str, Any]:
+        return {
+            'labels': {'pool': {}},
+            'explore': {'pool': {'frames': frames}},
+            'datasets': [node.pk for node in datasets],
+            'codes': {'default': python_code.full_label},
+            **others,
+        }
+
+    return make
+
+
+def builder(values: dict[str, Any], folder: Path | str = '.') -> Any:
+    structures = [orm.StructureData(ase=molecule('H2O'))]
+    return ActiveLearningWorkChain.get_builder_from_protocol(structures, 'quickstart', values, folder)
+
+
+@pytest.mark.slow
+def test_the_committee_looks_at_all_frames_but_the_known(python_code: Any, committee: dict[str, ModelData]) -> None:
+    dataset = labelled(7)
+    frames = dataset.get_ase_list()
+    (unlabelled,) = trajectories_of(enumerate(labelled(3, seed=1).get_ase_list()))
+    results, node = run_get_node(
+        ExploreWorkChain,
+        committee=committee,
+        settings=orm.Dict({'frames_per_job': 6}),
+        seed=5,
+        pool={'code': python_code, 'frames': {'pool_00': dataset, 'pool_01': unlabelled.store()}},
+        known={'given': DatasetData.from_ase(frames[:1], 'PBE', 'pbe'), 'chosen_0000': FrameData.from_ase(frames[3])},
+    )
+    assert node.exit_status == 0
+    names = ['job_00_pool_00_00', 'job_01_pool_01_00']
+    assert sorted(results['trajectories']) == sorted(results['deviations']) == names
+    first, second = (results['trajectories'][name] for name in names)
+    seen = [geometry(frame) for frame in frames_of(first)]
+    assert seen == [geometry(frames[row]) for row in (1, 2, 4, 5, 6)]
+    assert first.get_stepids().tolist() == [1, 2, 4, 5, 6]
+    assert second.numsteps == 3
+    deviation = results['deviations'][names[0]]
+    assert (deviation.max_force_deviation > 0).all()
+    assert set(deviation.get_array('target_temperature_K')) == {300.0}
+    assert deviation.get_array('descriptors').shape[0] == 5
+    assert results['reports']['pool']['n_left'] == 8
+    jobs = [child for child in node.called if child.process_label == 'DeviateCalculation']
+    assert len(jobs) == 2
+
+
+def test_a_pool_of_known_frames_says_so(python_code: Any) -> None:
+    dataset = labelled(2)
+    _, node = run_get_node(
+        ExploreWorkChain,
+        committee={f'member_{i:02d}': ModelData.from_bytes(b'%d' % i, elements=['H', 'O']) for i in range(2)},
+        settings=orm.Dict({}),
+        seed=5,
+        pool={'code': python_code, 'frames': {'pool_00': dataset}},
+        known={'given': dataset},
+    )
+    assert node.exit_status == 401
+    assert 'all frames of the pool are labelled already' in node.exit_message
+
+
+@pytest.mark.parametrize(
+    ('settings', 'frames', 'sentence'),
+    [({'steps': 5}, True, 'steps'), ({}, False, 'There is no frame to choose from: give `pool.frames`.')],
+)
+def test_bad_pools_are_refused(python_code: Any, settings: dict[str, Any], frames: bool, sentence: str) -> None:
+    pool = {'code': python_code, **({'frames': {'pool_00': labelled(2)}} if frames else {})}
+    committee = {f'member_{i:02d}': ModelData.from_bytes(b'%d' % i, elements=['H', 'O']) for i in range(2)}
+    with pytest.raises(ValueError, match=sentence):
+        instantiate_process(
+            get_manager().get_runner(),
+            ExploreWorkChain,
+            committee=committee,
+            settings=orm.Dict(settings),
+            seed=5,
+            pool=pool,
+        )
+
+
+def test_labels_of_a_pool_through_the_label_work_chain() -> None:
+    dataset, strange = labelled(4), FrameData.from_ase(molecule('H2O'))
+    structures = {f'frame_{row:03d}': FrameData.from_ase(frame) for row, frame in enumerate(dataset.iterate())}
+    inputs = {'pool': {'frames': {'pool_00': dataset}}, 'max_failed_fraction': orm.Float(0.3)}
+    results, node = run_get_node(
+        WorkflowFactory('mlip_al.label'), structures={**structures, 'strange': strange}, **inputs
+    )
+    assert node.exit_status == 0
+    assert sorted(results['labels']) == sorted(structures)
+    np.testing.assert_allclose(
+        [results['labels'][name].energy for name in sorted(structures)], [-500, -501, -502, -503]
+    )
+    assert results['report']['reasons'] == {'unknown': 1}
+    assert len(node.called) == 1
+    _, lost = run_get_node(WorkflowFactory('mlip_al.label'), structures={'strange': strange}, **inputs)
+    assert lost.exit_status == 401
+    assert '1 of 1 structures got no label (1 unknown)' in lost.exit_message
+
+
+def test_files_and_nodes_are_pools(overrides: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    begin, pool = labelled(3), labelled(5, seed=1)
+    write(tmp_path / 'md.traj', [molecule('H2O'), molecule('H2')])
+    labels = {'ase': {'calculator': 'ase.calculators.emt:EMT'}}
+    made = builder(overrides([pool.pk, 'md.traj'], [begin], labels=labels), tmp_path)
+    nodes = made.explore.pool.frames
+    assert [type(nodes[name]) for name in sorted(nodes)] == [DatasetData, orm.TrajectoryData, orm.TrajectoryData]
+    assert ActiveLearningWorkChain.spec().inputs.validate(made._inputs(prune=True)) is None
+    with pytest.raises(ConfigError, match='`labels.pool` needs labelled frames: import the files'):
+        builder(overrides([pool.pk, 'md.traj'], [begin]), tmp_path)
+    with pytest.raises(ConfigError, match='no dataset or trajectory node `12345` and no file'):
+        builder(overrides([12345], [begin]), tmp_path)
+    write(tmp_path / 'salt.xyz', molecule('NaCl'))
+    with pytest.raises(ConfigError, match='The pool has frames with Cl, which none of the `structures` has'):
+        builder(overrides(['salt.xyz'], [begin], labels=labels), tmp_path)
+
+
+def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
+    made = builder(overrides([labelled(4).pk], [labelled(3, seed=1)], select={'descriptors': 'gradient'}))
+    validate = ActiveLearningWorkChain.spec().inputs.validate
+    assert made.explore.pool.settings['descriptors'] == 'gradient'
+    assert validate(made._inputs(prune=True)) is None
+    made.explore.pool.settings = orm.Dict({})
+    assert 'say so in `explore.pool.settings`, too' in str(validate(made._inputs(prune=True)))
+
+
+def test_what_was_chosen_in_vain_is_not_looked_at_again(overrides: Callable[..., dict[str, Any]]) -> None:
+    run = instantiate_process(get_manager().get_runner(), builder(overrides([labelled(4).pk], [labelled(3, seed=1)])))
+    run.setup()
+    frames = [FrameData.from_ase(molecule('H2O')).store() for _ in range(3)]
+    run.ctx.chosen = [frame.pk for frame in frames]
+    run.ctx.starts.append((frames[1].pk, 'H2O'))
+    assert {name: node.pk for name, node in run.chosen_in_vain().items()} == {
+        'chosen_0000': frames[0].pk,
+        'chosen_0002': frames[2].pk,
+    }
