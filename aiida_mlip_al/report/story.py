@@ -60,10 +60,11 @@ def _label(node: Any, creator: Any) -> tuple[str, Any]:
     )
     structure = structures.get(f'structures__{own}')
     values = node.base.attributes.all
+    how = 'found' if creator.process_label == 'read_pool_labels' else 'computed'
     text = (
         f'{_name(node)} is the label of {values["formula"]} with {values["theory"]}: '
         f'{number(values["energy"], 6)} eV, largest force {number(values["max_force"])} eV/Å; '
-        f'it is a {values["split"]} frame, computed by {_by(creator)}.'
+        f'it is a {values["split"]} frame, {how} by {_by(creator)}.'
     )
     return text, structure
 
@@ -75,9 +76,10 @@ def _frame(node: Any, creator: Any) -> tuple[str, Any]:
         when = f' after {number(origin["time_fs"])} fs' if origin.get('time_fs') is not None else ''
         hot = f' at {number(origin["temperature_K"])} K' if origin.get('temperature_K') is not None else ''
         doubt = 'because the model was uncertain' if _chosen_by_one_model(creator) else 'because the models disagreed'
+        met = f', met{hot}{when}' if hot or when else ''
         verdict = 'to audit an accurate frame' if origin.get('verdict') == 'audit' else doubt
         text = (
-            f'{_name(node)} ({node.get_formula()}) is frame {origin.get("index")} of {origin.get("trajectory")}, met{hot}{when}; '
+            f'{_name(node)} ({node.get_formula()}) is frame {origin.get("index")} of {origin.get("trajectory")}{met}; '
             f'its {_measure_of(node, creator)} and {_by(creator)} chose it {verdict}.'
         )
     elif kind == 'md':
@@ -98,11 +100,22 @@ def _frame(node: Any, creator: Any) -> tuple[str, Any]:
 
 
 def _trajectory(node: Any, creator: Any) -> tuple[str, Any]:
+    made_as = node.base.links.get_incoming(link_type=LinkType.CREATE).one().link_label
+    if creator.process_label == 'plan_pool':
+        text = (
+            f'{_name(node)} holds {node.numsteps} frames of the pool that were not labelled, found by {_by(creator)}.'
+        )
+        pool = made_as.split('__')[-1].rsplit('_', 1)[0]
+        return text, creator.inputs.frames[pool]
+    if creator.process_label == 'DeviateCalculation':
+        text = (
+            f'{_name(node)} has the predictions of {_predictor(creator)} for {node.numsteps} frames, by {_by(creator)}.'
+        )
+        return text, creator.inputs.trajectories[made_as.split('__')[-1]]
     models = list(_inputs(creator, ModelData).values())
     with_models = f' with {_predictor(creator)}' if models else ''
     text = f'{_name(node)} is MD of {node.numsteps} recorded frames by {_by(creator)}{with_models}.'
-    label = next((link.link_label for link in creator.base.links.get_outgoing().all() if link.node.pk == node.pk), '')
-    index = int(label.rsplit('_', 1)[1]) if label.rsplit('_', 1)[-1].isdigit() else 0
+    index = int(made_as.rsplit('_', 1)[1]) if made_as.rsplit('_', 1)[-1].isdigit() else 0
     walkers = creator.inputs.walkers.get_list() if 'walkers' in creator.inputs else []
     start = walkers[index]['structure'] if index < len(walkers) else None
     structures = {**_inputs(creator, orm.StructureData), **_inputs(creator, FrameData)}

@@ -135,6 +135,15 @@ def walkers(pk: str) -> list[dict[str, Any]]:
     ]
 
 
+def newest_label_of(pk: str) -> dict[str, Any]:
+    """PK of the newest label that a run has, whoever computed it."""
+    from aiida_mlip_al.data import LabelData
+
+    labellings = [child for child in orm.load_node(int(pk)).called if child.process_label == 'LabelWorkChain']
+    links = [link for child in labellings for link in child.base.links.get_outgoing(node_class=LabelData).all()]
+    return {'pk': max(link.node.pk for link in links)}
+
+
 def newest_label(_: str = '') -> dict[str, Any]:
     """The newest label's PK and whether its structure was explored."""
     from aiida_mlip_al.data import FrameData, LabelData
