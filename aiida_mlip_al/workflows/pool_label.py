@@ -12,6 +12,8 @@ from aiida_mlip_al.calculations.pool_functions import read_pool_labels
 from aiida_mlip_al.data import DatasetData, LabelData
 from aiida_mlip_al.data.dataset import check_same_theory
 
+from .submit_once import SubmitOnce
+
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     """Refuse a pool without labels, or with those of several levels of theory."""
@@ -24,7 +26,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     return None
 
 
-class PoolLabelWorkChain(WorkChain):
+class PoolLabelWorkChain(SubmitOnce, WorkChain):
     """Look labels up in data sets, so that a choice among labelled frames can be tried without computing anything."""
 
     @classmethod
