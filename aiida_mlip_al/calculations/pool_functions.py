@@ -27,8 +27,8 @@ def plan_pool(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any
 
     :param settings: see :class:`PoolSettings`.
     :param seed: of the draw, where there are more frames than the committee shall look at.
-    :param inputs: ``frames``, the pool by name; ``known``, data sets and structures whose frames are left out; the loop's
-        ``history``, so that each iteration draws others.
+    :param inputs: ``frames``, the pool by name, whose test frames are left out; ``known``, data sets and structures whose frames
+        are left out, too; the loop's ``history``, so that each iteration draws others.
     """
     parsed = parse_parameters('explore', PoolSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
@@ -37,8 +37,9 @@ def plan_pool(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any
     n_frames = 0
     for name, node in sorted(inputs['frames'].items()):
         for number, atoms in enumerate(frames_of(node)):
+            place = geometry(atoms)
             n_frames += 1
-            if np.isfinite(atoms.positions).all() and (place := geometry(atoms)) not in known:
+            if place not in known and atoms.info.get('split') != 'test' and np.isfinite(atoms.positions).all():
                 known.add(place)
                 left[name, number] = atoms
     drawn = draw_frames(left, parsed.max_frames, seed.value, len(rows))
@@ -91,14 +92,14 @@ def _labelled(datasets: Mapping[str, DatasetData], wanted: set[Geometry]) -> dic
 
 
 def different_frames(datasets: Mapping[str, DatasetData]) -> list[Atoms]:
-    """Return the frames of data sets; of equal ones the first.
+    """Return the frames of data sets that are no test frames; of equal ones the first.
 
     :raises ValueError: levels of theory differ.
     """
     check_same_theory(datasets)
     frames: dict[Geometry, Atoms] = {}
     for name in sorted(datasets):
-        for frame in datasets[name].iterate():
+        for frame in datasets[name].iterate('train', 'validation'):
             frames.setdefault(geometry(frame), frame)
     return list(frames.values())
 

@@ -56,14 +56,15 @@ def test_the_pool_is_divided_over_jobs() -> None:
 
 
 def test_known_and_equal_frames_are_left_out(make_dataset: Make) -> None:
-    dataset = make_dataset(train=4, validation=1, test=1)
-    first, *others = dataset.get_ase_list()
+    dataset = make_dataset(train=5, validation=1, test=1)
+    first, *others, tested = dataset.get_ase_list()
+    assert tested.info['split'] == 'test'
     known = DatasetData.from_ase(others[:2], dataset.theory, dataset.theory_hash)
     chosen = FrameData.from_ase(others[2])
     (again,) = trajectories_of([(0, first)])
     jobs, report = planned({'a': dataset, 'b': again}, known={'datasets': known, 'chosen_0000': chosen})
     assert geometries(jobs) == [geometry(frame) for frame in (first, *others[3:])]
-    assert (report['n_pool'], report['n_left']) == (7, 3)
+    assert (report['n_pool'], report['n_left']) == (8, 3)
 
 
 def test_nothing_is_left_of_a_pool_that_is_known(make_dataset: Make) -> None:
@@ -132,7 +133,7 @@ def test_frames_to_begin_with_and_to_test_on_are_drawn_apart(make_dataset: Make)
 
 
 def test_only_frames_that_differ_are_drawn(make_dataset: Make) -> None:
-    dataset = make_dataset(train=3, validation=0)
+    dataset = make_dataset(train=3, validation=0, test=2)
     twice = {'shard_00': dataset, 'shard_01': dataset}
     assert len(different_frames(twice)) == 3
     with pytest.raises(ValueError, match='cannot be mixed'):

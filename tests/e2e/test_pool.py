@@ -13,10 +13,11 @@ pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope='module')
 def pool_run(installation, finished_run) -> int:
-    """PK of the run; its pool are the labels of another one, with one of its frames twice."""
+    """PK of the run; its pool are the labels of another one, whose test frames are no part of it."""
     path = installation.folder / 'labels.xyz'
     installation.cli('dataset', 'export', str(finished_run), '-o', str(path))
-    n_frames = len(read(path, ':'))
+    n_frames = sum(frame.info['split'] != 'test' for frame in read(path, ':'))
+    assert n_frames == 16
     pool = re.search(r'dataset (\d+)', installation.cli('dataset', 'import', str(path), '--theory', 'GFN2-xTB'))
     printed = installation.cli('dataset', 'draw', pool[1], '--frames', '6', '--test', str(n_frames - 6 - 7))
     assert '6 frames to begin with' in printed
