@@ -102,10 +102,6 @@ CHOICES = {
         'distances have the largest sum: a frame that lies by itself weighs less than many together (default)',
         'LCMD (Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023)), there with `gradient`',
     ),
-    'weighted_cluster': (
-        'the same with each distance multiplied by u: of two frames that are equally far the more uncertain one comes first',
-        'distances scaled by the uncertainty as in BADGE (Ash et al., ICLR 2020)',
-    ),
     'farthest_point': (
         'each next frame is the farthest, in the descriptors of the first model, from the training set and from those chosen',
         'greedy k-center (Gonzalez, 1985); with `gradient` it is `MaxDist` of apax',
@@ -124,7 +120,7 @@ CHOICES = {
     ),
 }
 CHOICE_NOTE = """\
-The first three measure distances between `descriptors` that come from the first model: `features`, the means of the atoms' features
+The first two measure distances between `descriptors` that come from the first model: `features`, the means of the atoms' features
 for each element, in standard deviations (default), or `gradient`, the gradient of the energy with respect to the weights of the
 last layers (g_ll of Zaverkin et al., Digital Discovery 1, 605 (2022)), as it is. The gradient is a sum over the atoms: between
 systems of different size the size decides. Duplicates are looked for in the same descriptors, in standard deviations.

@@ -47,7 +47,6 @@ def farthest_point_order(
     start: int = 0,
     *,
     largest_cluster: bool = False,
-    weights: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     per_group: int | list[int | None] | None = None,
 ) -> tuple[NDArray[np.int_], Floats]:
@@ -59,15 +58,11 @@ def farthest_point_order(
     cluster alone whose squared distances have the largest sum, so that many frames weigh more than one that lies by itself:
     LCMD of Holzmüller et al., J. Mach. Learn. Res. 24, 164 (2023), here in any descriptors.
 
-    With ``weights`` each frame's distances count that many times, also in the sums, as if its descriptors were scaled by its
-    uncertainty (BADGE of Ash et al., ICLR 2020, does so with gradients): what is far and uncertain comes first.
-
     :param descriptors: (N, D), scaled.
     :param existing: (M, D), frames to keep away from; None or empty if there are none.
     :param count: frames to take, at most N; None takes all.
     :param start: index of the first frame, used only when nothing exists.
     :param largest_cluster: look in the largest cluster only.
-    :param weights: (N,), not negative; None for ones.
     :param groups: (N,) group of each frame, or (N, G) for G kinds of groups, for ``per_group``.
     :param per_group: most frames to take from one group, of all kinds or of each; fewer than ``count`` are then taken if the
         groups run out.
@@ -77,9 +72,6 @@ def farthest_point_order(
     new, old = _pair(descriptors, existing)
     count = len(new) if count is None else min(count, len(new))
     distance, nearest = _nearest(new, old)
-    weight = np.ones(len(new))
-    if weights is not None and np.any(weights):
-        weight = np.asarray(weights, dtype=float) / np.max(weights)
     quotas = Quotas(np.zeros(len(new)) if groups is None else groups, per_group)
     order: list[int] = []
     distances: list[float] = []
@@ -87,9 +79,9 @@ def farthest_point_order(
         if not order and len(old) == 0:
             index = start
         else:
-            score = np.where(quotas.free, np.round(weight * distance, _TIE_DECIMALS), -np.inf)
+            score = np.where(quotas.free, np.round(distance, _TIE_DECIMALS), -np.inf)
             if largest_cluster:
-                sizes = np.bincount(nearest, np.where(quotas.free, (weight * distance) ** 2, 0.0))
+                sizes = np.bincount(nearest, np.where(quotas.free, distance**2, 0.0))
                 inside = nearest == np.argmax(np.round(sizes, _TIE_DECIMALS))
                 score = np.where(inside, score, np.minimum(score, -1.0))
             index = int(np.argmax(score))

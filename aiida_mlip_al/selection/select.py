@@ -28,9 +28,8 @@ from aiida_mlip_al.selection.rmsd import alike_molecules
 from aiida_mlip_al.selection.sanity import NON_FINITE, PhysicalLimits, value_reasons
 from aiida_mlip_al.selection.verdict import Codes, Verdict, count_verdicts
 
-Diversity = Literal['largest_cluster', 'weighted_cluster', 'farthest_point', 'top', 'random', 'stratified', 'rmsd']
-_CLUSTERS = ('largest_cluster', 'weighted_cluster')
-_BY_DESCRIPTORS = (*_CLUSTERS, 'farthest_point')
+Diversity = Literal['largest_cluster', 'farthest_point', 'top', 'random', 'stratified', 'rmsd']
+_BY_DESCRIPTORS = ('largest_cluster', 'farthest_point')
 Strata = Literal['deviation', 'temperature', 'trajectory']
 Share = Annotated[int, Field(ge=1)] | Literal['fair'] | None
 Indices = NDArray[np.int_]
@@ -44,8 +43,8 @@ class SelectionSettings:
     :param audit_fraction: part of the budget spent on random accurate frames, to measure how often they are not; at
         least one frame unless it is 0 or the budget is a single label.
     :param diversity: order of the candidates: 'farthest_point' from the training set and each other, the same within the
-        'largest_cluster' (default) or, with distances multiplied by the deviation, the 'weighted_cluster', 'top' by deviation,
-        'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd' ('top' among molecules that differ).
+        'largest_cluster' (default), 'top' by deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd'
+        ('top' among molecules that differ).
     :param descriptors: what is given as such: 'features' of the atoms, whose distances are counted in standard deviations
         (:func:`standardise`), or the 'gradient' of the energy with respect to the last layers' weights, whose distances are
         those of the kernel g·g' and are taken as they are.
@@ -238,8 +237,7 @@ def select_frames(
             features[candidates] if as_given else scaled[~duplicate],
             known if as_given else scaled_known,
             budget,
-            largest_cluster=settings.diversity in _CLUSTERS,
-            weights=deviation[candidates] if settings.diversity == 'weighted_cluster' else None,
+            largest_cluster=settings.diversity == 'largest_cluster',
             groups=np.transpose(kinds),
             per_group=quotas,
         )[0]

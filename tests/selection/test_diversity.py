@@ -65,28 +65,6 @@ def test_largest_cluster_weighs_many_frames_more_than_one_that_lies_by_itself() 
     np.testing.assert_array_equal(distances, [30, 50, 3, 1, 1])
 
 
-def test_weights_multiply_distances_and_count_squared_in_the_clusters() -> None:
-    line, existing = np.array([[150.0], [-30.0], [-29.0], [-28.0], [-27.0]]), [[0.0], [100.0]]
-    # The clusters are 50² = 2500 and 30² + 29² + 28² + 27² = 3254: a third more of a distance turns that round.
-    order, distances = farthest_point_order(line, existing, largest_cluster=True, weights=[1.2, 1, 1, 1, 1])
-    assert order.tolist()[:2] == [0, 1]
-    np.testing.assert_array_equal(distances[:2], [50, 30])
-    assert farthest_point_order(line, existing, 1, largest_cluster=True, weights=[1.1, 1, 1, 1, 1])[0].tolist() == [1]
-    within = farthest_point_order(line, existing, 1, largest_cluster=True, weights=[1, 0.5, 0.5, 0.5, 2])[0]
-    assert within.tolist() == [4]
-    assert farthest_point_order(line, existing, weights=[0.1, 1, 1, 1, 1])[0].tolist()[0] == 1
-
-
-def test_only_the_ratios_of_weights_count_and_none_are_ones() -> None:
-    rng = np.random.default_rng(3)
-    points, weights = rng.normal(size=(50, 3)), rng.uniform(0.1, 1, 50)
-    orders = [
-        farthest_point_order(points, points[:4] + 0.2, largest_cluster=True, weights=given)[0].tolist()
-        for given in (weights, 1e-6 * weights, None, np.ones(50), np.zeros(50))
-    ]
-    assert orders[0] == orders[1] != orders[2] == orders[3] == orders[4]
-
-
 def test_frames_of_a_full_group_do_not_make_a_cluster_large() -> None:
     line, existing = np.array([[131.0], [70.0], [75.0], [95.0], [10.0], [12.0]]), [[0.0], [100.0]]
     groups = [1, 1, 1, 0, 0, 0]

@@ -96,18 +96,6 @@ def test_largest_cluster_is_where_the_frames_are() -> None:
     assert chosen == {'farthest_point': [0], 'largest_cluster': [1]}
 
 
-def test_weighted_cluster_takes_the_nearer_frame_if_it_is_uncertain_enough() -> None:
-    """At distances of 1 and 3: more than three times as uncertain."""
-    settings = SelectionSettings(1, 0, diversity='weighted_cluster')
-    chosen = [
-        select_frames(
-            [deviation, 0.2], LEVELS, settings, descriptors=line(-1, 3), training_descriptors=line(0)
-        ).chosen.tolist()
-        for deviation in (0.59, 0.61)
-    ]
-    assert chosen == [[1], [0]]
-
-
 def test_distances_of_gradients_are_not_scaled() -> None:
     descriptors = np.array([[9.0, 0.0], [0.0, 3.0], [-9.0, 0.0], [-9.0, 0.0]])
     chosen = {
@@ -157,7 +145,7 @@ def test_no_search_for_duplicates_if_not_wanted_or_not_possible() -> None:
     assert select_frames([0.2, 0.2], LEVELS, settings, descriptors=line(1, 1)).counts['selected'] == 2
     top = SelectionSettings(audit_fraction=0, diversity='top')
     assert select_frames([0.2, 0.3], LEVELS, top).chosen.tolist() == [1, 0]
-    for diversity in ('largest_cluster', 'weighted_cluster', 'farthest_point'):
+    for diversity in ('largest_cluster', 'farthest_point'):
         with pytest.raises(ValueError, match=f"'{diversity}' needs descriptors"):
             select_frames([0.2, 0.3], LEVELS, SelectionSettings(diversity=diversity))  # type: ignore[arg-type]
 
@@ -199,7 +187,7 @@ def test_audit_is_random_and_seeded() -> None:
     assert len(set(drawn)) > 25
 
 
-@pytest.mark.parametrize('diversity', ['farthest_point', 'largest_cluster', 'weighted_cluster', 'top', 'random'])
+@pytest.mark.parametrize('diversity', ['farthest_point', 'largest_cluster', 'top', 'random'])
 def test_result_depends_on_the_input_alone(diversity: str) -> None:
     rng = np.random.default_rng(0)
     deviation, descriptors = rng.uniform(0, 1.2, 300), rng.normal(size=(300, 6))

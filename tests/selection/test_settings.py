@@ -56,7 +56,7 @@ def test_accepted_levels(values: dict[str, Any]) -> None:
         ({'tolerance': 0.1, 'coverage': 1}, "select: 'coverage' should be less than 1, got 1"),
         (
             {'tolerance': 0.1, 'diversity': 'best'},
-            "select: 'diversity' should be 'largest_cluster', 'weighted_cluster', ",
+            "select: 'diversity' should be 'largest_cluster', 'farthest_point', ",
         ),
         ({'tolerance': 0.1, 'validation_fraction': 1}, "select: 'validation_fraction' should be less than 1"),
         ({'tolerance': 0.1, 'budget': 5}, "select: unknown key 'budget', allowed are "),
