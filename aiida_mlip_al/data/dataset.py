@@ -212,7 +212,8 @@ def _read_labelled(path: str | Path, keys: Mapping[str, str], split: str | None)
             )
         split_of_frame = split or atoms.info.get('split', 'train')
         axes = atoms.info.get(STRESS_AXES_KEY)
-        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame)
+        known = {'temperature_K': float(atoms.info['temperature_K'])} if 'temperature_K' in atoms.info else {}
+        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame, **known)
 
 
 def _summary(frames: list[Atoms]) -> dict[str, Any]:

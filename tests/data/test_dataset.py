@@ -252,6 +252,13 @@ class TestFromFile:
         assert node.splits == {'train': 0, 'validation': 2, 'test': 0}
         assert node.theory_hash == 'abc'
 
+    def test_the_temperature_comes_along(self, tmp_path: Path, make_labelled: Make) -> None:
+        """And nothing else that the comment line has."""
+        write(tmp_path / 'data.xyz', [make_labelled(1, temperature_K=450), make_labelled(2, colour='blue')])
+        hot, plain = DatasetData.from_file(tmp_path / 'data.xyz', 'PBE').get_ase_list()
+        assert hot.info['temperature_K'] == 450.0
+        assert not {'temperature_K', 'colour'} & set(plain.info)
+
     def test_results_of_a_calculator(self, tmp_path: Path) -> None:
         atoms = bulk('Cu', cubic=True)
         forces = np.arange(12.0).reshape(4, 3)
