@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from aiida_mlip_al.selection.learning_curve import labels_needed
 
 Floats = NDArray[np.float64]
-_OTHERS = '7f7f7f 17869e e39802 8a52a6 e377c2 4f9d4f 8c564b 1f4e9e bcbd22 000000 ff9f80'
+_OTHERS = '7f7f7f 17869e e39802 8a52a6 e377c2 4f9d4f 8c564b 1f4e9e bcbd22 000000 ff9f80 5b7a99'
 _COLOURS = [f'#{colour}' for colour in _OTHERS.split()]
 _OURS = '#c62828'  # the last one
 _TICKS = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8])

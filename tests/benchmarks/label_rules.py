@@ -23,7 +23,7 @@ Indices = NDArray[np.int_]
 PROTOCOL = 'balanced'
 _EVERYTHING: dict[str, Any] = {'levels': {'adaptive_lower': {'number': 0, 'fraction': 1}}, 'upper': None}
 # Rules that are the protocol's `select`, but for what they say themselves.
-_OURS = ('ours', 'farthest', 'fair', 'strict', 'gradient', 'far_gradient', 'llpr')
+_OURS = ('ours', 'farthest', 'fair', 'strict', 'gradient', 'far_gradient', 'pool', 'llpr')
 _NO_EXTRAS: dict[str, Any] = {'audit_fraction': 0, 'duplicate_tolerance': None}
 
 
@@ -83,6 +83,7 @@ RULES = (
     Rule('ours, tolerance of 0.05 eV/Å', 'strict', 4, {'tolerance': 0.05}),
     Rule('ours, by the gradient', 'gradient', 4, {'descriptors': 'gradient'}),
     Rule("ours, by MaxDist's choice", 'far_gradient', 4, {'diversity': 'farthest_point', 'descriptors': 'gradient'}),
+    Rule('ours, no upper level', 'pool', 4, {'upper': None}),
     Rule('ours with one model (LLPR)', 'llpr', 1, {}),
     OURS,
 )

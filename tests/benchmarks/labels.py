@@ -1,4 +1,4 @@
-"""Force error on independent frames against number of labels, for twelve ways to choose the labels.
+"""Force error on independent frames against number of labels, for thirteen ways to choose the labels.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/labels.py [--quick | --system NAME] [--rules RULE …]
         [--seeds N …] [--final-steps N [--final-rounds N]] [--folder FOLDER] [--plot FILE] [--json FILE]
@@ -14,7 +14,8 @@ whatever the rule trains beside it.
   these frames any is taken, not the largest (which would be top n).
 * apax's MaxDist: the farthest frames in the gradient of the energy by the last layer's weights, of one model.
 * ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md); also with
-  the choice by farthest points, by the gradient, by both, with an even share for each walker, and with a third of the tolerance.
+  the choice by farthest points, by the gradient, by both, with an even share for each walker, with a third of the tolerance, and
+  without an upper level, as it is with `explore: {pool: …}`.
 
 No number was tuned on these tests; the largest cluster became the default choice for what it did on ethanol. Where a rule finds
 fewer candidates than the round has labels it takes those. Where it finds none, for all frames are accurate or beyond the upper
