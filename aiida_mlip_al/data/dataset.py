@@ -212,8 +212,8 @@ def _read_labelled(path: str | Path, keys: Mapping[str, str], split: str | None)
             )
         split_of_frame = split or atoms.info.get('split', 'train')
         axes = atoms.info.get(STRESS_AXES_KEY)
-        known = {'temperature_K': float(atoms.info['temperature_K'])} if 'temperature_K' in atoms.info else {}
-        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame, **known)
+        temperature = {'temperature_K': float(atoms.info['temperature_K'])} if 'temperature_K' in atoms.info else {}
+        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame, **temperature)
 
 
 def _summary(frames: list[Atoms]) -> dict[str, Any]:

@@ -38,12 +38,19 @@ class ExploreEngine(ABC):
     job: ClassVar[type[CalcJob]]
     process: ClassVar[type[Process]]
     settings: ClassVar[type[ExploreSettings | PoolSettings]]
+    help: ClassVar[str]
     moves: ClassVar[bool] = True
+    exposed: ClassVar[tuple[str, ...]] = ('code', 'metadata')
 
     @classmethod
-    @abstractmethod
     def define(cls, spec: WorkChainSpec) -> None:
         """Add the engine's input namespace to a work chain."""
+        spec.expose_inputs(
+            cls.job,
+            namespace=cls.name,
+            include=cls.exposed,
+            namespace_options={'required': False, 'populate_defaults': False, 'help': cls.help},
+        )
 
     @classmethod
     @abstractmethod
@@ -80,16 +87,7 @@ class AseExploreEngine(ExploreEngine):
     name = 'ase'
     job = process = ExploreCalculation
     settings = AseExploreSettings
-
-    @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:
-        """Expose code and scheduler options."""
-        spec.expose_inputs(
-            cls.job,
-            namespace=cls.name,
-            include=('code', 'metadata'),
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Explore with ASE.'},
-        )
+    help = 'Explore with ASE.'
 
     @classmethod
     def plan(cls, inputs: Any, optional: dict[str, orm.Data]) -> dict[str, Any]:
@@ -120,16 +118,12 @@ class LammpsExploreEngine(ExploreEngine):
     job = LammpsExploreCalculation
     process = LammpsExploreWorkChain
     settings = LammpsExploreSettings
+    help = 'Explore with LAMMPS.'
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Expose code and scheduler options."""
-        spec.expose_inputs(
-            cls.job,
-            namespace=cls.name,
-            include=('code', 'metadata'),
-            namespace_options={'required': False, 'populate_defaults': False, 'help': 'Explore with LAMMPS.'},
-        )
+        """Add the user's script and the restarts."""
+        super().define(spec)
         spec.input(
             f'{cls.name}.template',
             valid_type=orm.SinglefileData,
@@ -182,21 +176,14 @@ class PoolExploreEngine(ExploreEngine):
     name = 'pool'
     job = process = DeviateCalculation
     settings = PoolSettings
+    help = 'Choose among frames that exist.'
     moves = False
+    exposed = ('code', 'settings', 'metadata')
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Expose code and scheduler options, and take the frames."""
-        spec.expose_inputs(
-            cls.job,
-            namespace=cls.name,
-            include=('code', 'settings', 'metadata'),
-            namespace_options={
-                'required': False,
-                'populate_defaults': False,
-                'help': 'Choose among frames that exist.',
-            },
-        )
+        """Add the frames."""
+        super().define(spec)
         spec.input_namespace(
             f'{cls.name}.frames',
             valid_type=(DatasetData, orm.TrajectoryData),
@@ -215,7 +202,6 @@ class PoolExploreEngine(ExploreEngine):
     def inputs(cls, inputs: Any, exposed: AttributeDict, plan: Mapping[str, Any], label: str) -> AttributeDict:
         """Return the inputs of a job: its frames."""
         exposed.committee, exposed.trajectories = dict(inputs.committee), dict(plan['walkers'][label])
-        exposed.pop('frames', None)
         if 'uncertainty' in inputs:
             exposed.uncertainty = inputs.uncertainty
         return exposed
