@@ -487,6 +487,26 @@ class TestHistory:
         assert row['stops'] == {'too_close': 1}
         assert row['deviation_quantiles']['0.50'] == pytest.approx(0.5)
 
+    def test_a_pool_of_which_every_frame_was_chosen_ends_the_run(self) -> None:
+        """Audits are chosen, too."""
+        verdicts = [Verdict.SELECTED, Verdict.AUDIT, Verdict.SELECTED, Verdict.ACCURATE]
+        selection = SelectionData.from_arrays(
+            {
+                'trajectory': np.zeros(4, dtype=int),
+                'frame': np.arange(4),
+                'verdict': np.array([verdict.code for verdict in verdicts]),
+                'rank': np.array([0, 2, 1, -1]),
+                'max_force_deviation': np.full(4, 0.1),
+            },
+            ['pool'],
+            {'lower': 0.1, 'upper': None},
+        )
+        for n_left, reason in ((4, None), (3, 'pool_used_up')):
+            pool = orm.Dict({'n_left': n_left, 'core_s': 0.0})
+            history = self.record(selection, {}, reports={'explore': {'pool': pool}})
+            assert (history['rows'][0]['n_left'], history['stop_reason']) == (n_left - 3, reason)
+        assert self.record(selection, {})['rows'][0]['n_left'] is None
+
     def test_rows_add_up_until_there_is_a_reason(self) -> None:
         stop = {'max_iterations': 2, 'accurate_fraction': 0.99}
         first = self.record(self.selection(5, 5), stop)
