@@ -25,11 +25,6 @@ class Saving:
     needed: float
     other: float
 
-    @property
-    def saved(self) -> float:
-        """Labels saved; negative if this run took more."""
-        return self.other - self.needed
-
 
 def curve(run: RunSummary) -> tuple[list[int], list[float]]:
     """Return labels and force MAE (eV/Å) on the test frames of the committees of a run's iterations."""
