@@ -16,6 +16,7 @@ from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.pool import PoolSettings
 from aiida_mlip_al.sampling.walkers import ExploreSettings
 
+from .evaluate import DeviateBaseWorkChain
 from .explore_engines import EXPLORE_ENGINES, ExploreEngine
 from .label_engines import engine_given
 from .parts import continued, fullest, n_frames_of, part_label, should_go_on
@@ -225,7 +226,7 @@ class ExploreWorkChain(Pool):
             self.ctx.parts[label] = [part.pk for part in parts]
             if 'report' in last.outputs:
                 self.out(f'reports.{part_label(label, len(before))}', last.outputs.report)
-            if self.engine.moves and should_go_on(parts):
+            if should_go_on(parts):
                 self.ctx.queue.insert(0, label)
                 continue
             node = fullest(parts)
@@ -257,8 +258,7 @@ class ExploreWorkChain(Pool):
         inputs = AttributeDict(self.exposed_inputs(DeviateCalculation, 'deviate'))
         inputs.committee = dict(self.inputs.committee)
         inputs.trajectories = self.ctx.trajectories
-        inputs.metadata.call_link_label = 'deviate'
-        node = self.submit(DeviateCalculation, **inputs)
+        node = self.submit(DeviateBaseWorkChain, deviate=inputs, metadata={'call_link_label': 'deviate'})
         self.report(f'evaluating the committee on {len(self.ctx.trajectories)} trajectories <{node.pk}>')
         self.to_context(deviate=node)
 

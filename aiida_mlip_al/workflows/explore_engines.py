@@ -24,14 +24,14 @@ from aiida_mlip_al.sampling.base import parse_parameters
 from aiida_mlip_al.sampling.pool import PoolSettings
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
 
+from .evaluate import DeviateBaseWorkChain
 from .lammps_explore import LammpsExploreWorkChain
 
 
 class ExploreEngine(ABC):
     """One way to explore. The input namespace that is given names the engine.
 
-    ``job`` gives code and scheduler options to the namespace, ``process`` is what runs one entry of the plan; ``moves`` says
-    whether it is dynamics, which starts somewhere and can go on where it was interrupted.
+    ``job`` gives code and scheduler options to the namespace, ``process`` is what runs one entry of the plan.
     """
 
     name: ClassVar[str]
@@ -39,7 +39,6 @@ class ExploreEngine(ABC):
     process: ClassVar[type[Process]]
     settings: ClassVar[type[ExploreSettings | PoolSettings]]
     help: ClassVar[str]
-    moves: ClassVar[bool] = True
     exposed: ClassVar[tuple[str, ...]] = ('code', 'metadata')
 
     @classmethod
@@ -174,10 +173,10 @@ class PoolExploreEngine(ExploreEngine):
     """No dynamics: the committee looks at frames that exist."""
 
     name = 'pool'
-    job = process = DeviateCalculation
+    job = DeviateCalculation
+    process = DeviateBaseWorkChain
     settings = PoolSettings
     help = 'Choose among frames that exist.'
-    moves = False
     exposed = ('code', 'settings', 'metadata')
 
     @classmethod
@@ -204,7 +203,7 @@ class PoolExploreEngine(ExploreEngine):
         exposed.committee, exposed.trajectories = dict(inputs.committee), dict(plan['walkers'][label])
         if 'uncertainty' in inputs:
             exposed.uncertainty = inputs.uncertainty
-        return exposed
+        return AttributeDict({'deviate': exposed, 'metadata': {}})
 
 
 EXPLORE_ENGINES: dict[str, type[ExploreEngine]] = {

@@ -1,4 +1,4 @@
-"""EvaluateBaseWorkChain: what an evaluation that failed is worth another try for, and what it is not."""
+"""Work chains of evaluations: what one that failed is worth another try for, and what it is not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -14,29 +17,36 @@ from aiida.plugins import WorkflowFactory
 from helpers.time_limit import terminated_when
 from helpers.tiny_training import distorted_water
 
-from aiida_mlip_al.data import ModelData
+from aiida_mlip_al.data import DeviationData, ModelData
+from aiida_mlip_al.data.pool import trajectories_of
 
 
-@pytest.fixture
-def process(python_code: Any) -> Any:
+@pytest.fixture(params=['evaluate', 'deviate'])
+def process(request: pytest.FixtureRequest, python_code: Any) -> Any:
     """A work chain with a limit of the memory that was set up but not run."""
+    (trajectory,) = trajectories_of(enumerate(distorted_water().iterate()))
+    frames = {'evaluate': {'datasets': {'shard': distorted_water()}}, 'deviate': {'trajectories': {'pool': trajectory}}}
     inputs = {
         'code': python_code,
-        'committee': {'member_00': ModelData.from_bytes(b'a model', elements=['H', 'O'])},
-        'datasets': {'shard': distorted_water()},
+        'committee': {f'member_{i:02d}': ModelData.from_bytes(b'%d' % i, elements=['H', 'O']) for i in range(2)},
+        **frames[request.param],
         'metadata': {'options': {'max_memory_kb': 1000, 'resources': {'num_machines': 1}}},
     }
-    made = instantiate_process(get_manager().get_runner(), WorkflowFactory('mlip_al.evaluate.base'), evaluate=inputs)
+    chain = WorkflowFactory(f'mlip_al.{request.param}.base')
+    made = instantiate_process(get_manager().get_runner(), chain, **{request.param: inputs})
     made.setup()
     return made
 
 
 @pytest.fixture
 def ended(process: Any, generate_calc_job_node: Callable[..., Any]) -> Callable[[int, str], Any]:
-    """Return what the work chain makes of its next job: ``ended(exit_status, message)``."""
+    """Return what the work chain makes of its next job: ``ended(exit_status, message, **outputs)``."""
 
-    def inspect(exit_status: int, message: str = 'said the job') -> Any:
-        node = generate_calc_job_node('mlip_al.evaluate', {}, {})
+    def inspect(exit_status: int, message: str = 'said the job', **outputs: orm.Data) -> Any:
+        node = generate_calc_job_node(f'mlip_al.{process.namespace}', {}, {})
+        for name, data in outputs.items():
+            data.base.links.add_incoming(node, LinkType.CREATE, name)
+            data.store()
         node.set_exit_status(exit_status)
         node.set_exit_message(message)
         node.set_process_state('finished')
@@ -89,6 +99,18 @@ def test_what_would_fail_again_stops_with_its_reason(ended: Callable[..., Any], 
     assert stopped.status == 321
     assert stopped.message.startswith('The committee could not be evaluated: <')
     assert stopped.message.endswith('> A model is broken.')
+
+
+@pytest.mark.parametrize('process', ['deviate'], indirect=True)
+def test_what_was_evaluated_is_kept_when_the_rest_cannot_be(process: Any, ended: Callable[..., Any]) -> None:
+    def some(count: int) -> dict[str, orm.Data]:
+        deviation = DeviationData.from_arrays({name: np.ones(count) for name in DeviationData.REQUIRED})
+        return {'report': orm.Dict({'n_frames': count}), 'deviations__pool': deviation}
+
+    for count in (2, 7):
+        assert ended(400, **some(count)).status == 0
+    assert ended(400, **some(3)).status == 321
+    assert process.outputs['report']['n_frames'] == process.outputs['deviations']['pool'].n_frames == 7
 
 
 def test_what_ended_well_is_the_end(process: Any, ended: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 from ase.build import molecule
 from ase.io import write
+from helpers.time_limit import terminated_when
 
 from aiida_mlip_al.config import ConfigError
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
@@ -93,8 +94,32 @@ def test_the_committee_looks_at_all_frames_but_the_known(python_code: Any, commi
     assert set(deviation.get_array('target_temperature_K')) == {300.0}
     assert deviation.get_array('descriptors').shape[0] == 5
     assert results['reports']['pool']['n_left'] == 8
-    jobs = [child for child in node.called if child.process_label == 'DeviateCalculation']
+    jobs = [child for child in node.called if child.process_label == 'DeviateBaseWorkChain']
     assert len(jobs) == 2
+
+
+@pytest.mark.slow
+def test_a_look_at_frames_that_a_time_limit_ended_is_sent_again(
+    python_code: Any, committee: dict[str, ModelData]
+) -> None:
+    with terminated_when('evaluate', lambda folder: True) as stopped:
+        results, node = run_get_node(
+            ExploreWorkChain,
+            committee=committee,
+            settings=orm.Dict({'frames_per_job': 3}),
+            seed=5,
+            pool={'code': python_code, 'frames': {'pool_00': labelled(6)}},
+        )
+    assert len(stopped) == 1
+    assert node.exit_status == 0, node.exit_message
+    assert sum(deviation.n_frames for deviation in results['deviations'].values()) == 6
+    attempts = [
+        job.exit_status
+        for child in node.called_descendants
+        for job in child.called
+        if job.process_label == 'DeviateCalculation'
+    ]
+    assert sorted(attempts) == [0, 0, 400]
 
 
 def test_a_pool_of_known_frames_says_so(python_code: Any) -> None:
