@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+_VANISHING = 1e-13  # squared length of a row that is rounding alone, in units of the mean eigenvalue of FᵀF
 _SHRINKAGE = 1e-3  # of the distance's covariances, in units of their mean eigenvalue
 
 
@@ -74,18 +75,23 @@ def fit_posterior(
 ) -> Posterior:
     """Return the posterior with the regularisation and alpha under which held-out errors are likeliest.
 
-    alpha² is the mean of error² / variance, which maximises the likelihood of independent normal errors.
+    alpha² is the mean of error² / variance, which maximises the likelihood of independent normal errors. Rows that vanish, as those
+    of an isolated atom or a perfect crystal do by symmetry, have no variance and are left out.
 
     :param covariance: FᵀF (P, P) of the training rows.
     :param rows: (R, P) features of held-out targets.
     :param errors: (R,) errors of the model on them.
     :param regularisations: values of s² to choose from, in units of the mean eigenvalue of FᵀF.
-    :raises ValueError: if the covariance is not finite or zero.
+    :raises ValueError: if the covariance is not finite or zero, or all rows vanish.
     """
     if not np.isfinite(covariance).all() or np.trace(covariance) <= 0:
         raise ValueError('The features of the last layer are not finite, or zero for all training frames.')
     values, vectors = np.linalg.eigh(covariance)
     values = np.clip(values, 0, None)
+    told = np.square(rows).sum(axis=1) > _VANISHING * values.mean()
+    if not told.any():
+        raise ValueError('The forces of all validation frames vanish by symmetry: hold out frames that have forces.')
+    rows, errors = rows[told], errors[told]
     rotated = np.square(rows @ vectors)
     best: Posterior | None = None
     for regularisation in regularisations:

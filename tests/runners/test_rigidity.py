@@ -77,6 +77,20 @@ def test_features_without_meaning_are_refused() -> None:
             fit_posterior(covariance, np.ones((3, 2)), np.ones(3), (1e-6,))
 
 
+def test_rows_that_vanish_by_symmetry_tell_no_scale(rng) -> None:
+    from rigidity import fit_posterior
+
+    features, rows, errors = rng.normal(size=(50, 6)), rng.normal(size=(9, 6)), rng.normal(size=9)
+    covariance, choice = features.T @ features, (1e-8, 1e-4)
+    expected = fit_posterior(covariance, rows, errors, choice)
+    for rounding in (0.0, 1e-10):
+        vanishing = rounding * rng.normal(size=(3, 6))
+        found = fit_posterior(covariance, np.vstack([rows, vanishing]), np.append(errors, [1e-4, 0.0, 1e-4]), choice)
+        assert (found.alpha, found.regularisation) == (expected.alpha, expected.regularisation)
+        with pytest.raises(ValueError, match='vanish by symmetry: hold out'):
+            fit_posterior(covariance, vanishing, np.zeros(3), choice)
+
+
 def test_distance_against_the_formula(rng) -> None:
     from rigidity import DistanceFit, FeatureDistance
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.io import read, write
 
 
@@ -45,6 +45,32 @@ def jacobian(model, atoms) -> np.ndarray:
     model._pass(graph, positions)
     sums = model._last_layer.take().sum(dim=0)
     return -np.array([torch.autograd.grad(s, positions, retain_graph=True)[0].numpy().ravel() for s in sums]).T
+
+
+def rock_salt(scale: float, stdev: float, seed: int = 0) -> Atoms:
+    """Carbon and oxygen as in rock salt."""
+    atoms = bulk('CO', 'rocksalt', a=4.2 * scale, cubic=True)
+    atoms.positions += [0.12, 0.35, 0.79]
+    atoms.rattle(stdev, seed=seed)
+    atoms.info['split'] = 'train' if seed < 4 else 'validation'
+    return atoms
+
+
+@pytest.mark.parametrize('still', [rock_salt(0.97, 0.0, seed=9), rock_salt(1.0, 0.0, seed=9), Atoms('H')])
+def test_frames_without_forces_tell_no_scale(job, committee_files, still) -> None:
+    from committee import Committee
+
+    frames = [rock_salt(1.0, 0.05, seed) for seed in range(6)]
+    for atoms in [*frames, still]:
+        prediction = Committee(committee_files[1:2], 'float64').predict([atoms])
+        atoms.info.update(REF_energy=prediction.energies[0, 0], split=atoms.info.get('split', 'validation'))
+        noise = np.random.default_rng(0).normal(0, 1e-4, (len(atoms), 3))
+        atoms.arrays['REF_forces'] = prediction.forces_of(0)[0] + noise
+    expected = learn(job, committee_files, frames)
+    found = learn(job, committee_files, [*frames, still])
+    assert found['exit_code'] == expected['exit_code'] == 0
+    # with another frame other random directions are drawn
+    assert found['alpha'] == pytest.approx(expected['alpha'], rel=0.3)
 
 
 def test_covariance_and_scale_by_brute_force(job, committee_files, labelled) -> None:
