@@ -35,7 +35,8 @@ A target that is left out is not asked for, and `null` takes away one that the p
 
 """
 AFTER_TARGETS = """
-An iteration without a new label meets `target_force_error` only if it had no candidate either. What cannot be measured is not met.
+An iteration without a new label meets `target_force_error` only if it had no candidate either and at least half of its frames were
+accurate. What cannot be measured is not met: so `level_drift` is not where every frame failed or was unphysical.
 
 **Audit.** A frame called accurate and labelled all the same is wrong if its largest force error (length of the error vector of an
 atom) exceeds `select.tolerance`. With n audited frames, k of them wrong, p = k / n and z the normal quantile of `confidence` (1.96

@@ -156,6 +156,8 @@ def level_note(thresholds: dict[str, Any], unit: str = 'eV/Å') -> str:
     """
     method = str(thresholds.get('method', '')).replace('_', ' ')
     if method == 'conformal':
+        if thresholds['factor'] is None:
+            return 'conformal: no labelled frame to calibrate with, so that every frame is a candidate'
         per = {'eV/Å': '', '': ' eV/Å'}.get(unit, f' (eV/Å)/({unit})')
         found = f'conformal: factor {thresholds["factor"]:.3g}{per} from {plural(thresholds["n_pairs"], "pair")}'
         return found if thresholds.get('guaranteed') else f'{found}, too few for the coverage asked'

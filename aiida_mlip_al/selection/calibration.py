@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 class Calibration:
     """A calibrated lower level.
 
-    :param lower: tolerance / factor, eV/Å; infinite if every error is zero.
+    :param lower: tolerance / factor, eV/Å; infinite if so many errors are zero that the factor is.
     :param factor: a in error <= a * deviation.
-    :param n_pairs: finite pairs used.
+    :param n_pairs: pairs used.
     :param coverage: the asked probability of the bound.
     :param guaranteed: False if there were too few pairs, or too many without any deviation, for the quantile to exist;
         the factor is then the largest finite ratio.
@@ -40,7 +40,7 @@ def conformal_lower_level(
     """Lower trust level below which errors stay within a tolerance with a given probability.
 
     The factor is the ceil((n + 1) coverage)-th smallest ratio error / deviation. A pair without deviation but with an
-    error has an infinite ratio and keeps its place in the order.
+    error has an infinite ratio and keeps its place in the order; one without either, as of an isolated atom, tells nothing.
 
     :param deviation: (n,) largest force deviation of held-out frames, eV/Å.
     :param error: (n,) largest force error (norm over x, y, z, largest over atoms) of the same frames, eV/Å.
@@ -55,6 +55,8 @@ def conformal_lower_level(
         msg = f'the coverage must lie between 0 and 1, got {coverage}'
         raise ValueError(msg)
     u, e = finite_pairs(deviation, error)
+    telling = (u > 0) | (e > 0)
+    u, e = u[telling], e[telling]
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         ratios = np.sort(np.where(e == 0, 0.0, e / u))
     finite = ratios[np.isfinite(ratios)]

@@ -19,7 +19,7 @@ from aiida_mlip_al.selection.calibration import conformal_lower_level, finite_pa
 from aiida_mlip_al.selection.criteria import TrustLevels
 
 Floats = NDArray[np.float64]
-_SMALLEST = float(np.finfo(float).tiny)
+_SMALLEST, _LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
 
 
 def _none() -> Floats:
@@ -166,9 +166,15 @@ class Conformal(LevelRule):
     coverage: float = Field(default=0.9, gt=0, lt=1, description='probability of the bound')
 
     def find(self, evidence: Evidence) -> tuple[float, dict[str, Any]]:
-        """Calibrate on the held-out frames, with the labels just received among them."""
+        """Calibrate on the held-out frames, with the labels just received among them.
+
+        Where none of them deviates, all frames are candidates.
+        """
         assert evidence.tolerance is not None
         held_out = evidence.held_out
+        deviation, _ = finite_pairs(held_out.deviation, held_out.error)
+        if len(deviation) and not deviation.any():
+            return _SMALLEST, {'factor': None, 'n_pairs': 0, 'coverage': self.coverage, 'guaranteed': False}
         found = conformal_lower_level(held_out.deviation, held_out.error, evidence.tolerance, self.coverage)
         details = asdict(found)
         return details.pop('lower'), details
@@ -272,7 +278,7 @@ def find_levels(rule: LevelRule, evidence: Evidence) -> tuple[TrustLevels, dict[
     :raises ValueError: the evidence does not suffice for the rule.
     """
     lower, details = rule.find(evidence)
-    lower = max(lower, _SMALLEST)
+    lower = float(np.clip(lower, _SMALLEST, _LARGEST))
     levels = TrustLevels(lower if evidence.upper is None else min(lower, evidence.upper), evidence.upper)
     tolerance = {} if evidence.tolerance is None else {'tolerance': evidence.tolerance}
     return levels, {'lower': levels.lower, 'upper': levels.upper, 'method': rule.method, **tolerance, **details}

@@ -43,12 +43,18 @@ def target_force_error(history: History, asked: float) -> Finding:
     """Judge the force error on the new labels.
 
     It is measured on frames that were chosen because they are uncertain, so it errs on the safe side. An iteration without a
-    new label counts only if it also had no candidate, so that lost labels never pass for accuracy.
+    new label counts only if it also had no candidate and half of its frames or more were accurate, so that neither lost labels nor
+    explorations that fail pass for accuracy.
     """
     row = history[-1]
     if row.new_label_force_mae is None or math.isnan(row.new_label_force_mae):
         if row.n_candidates:
             return Finding(False, f'none of {row.n_candidates} candidates got a label to measure the error on')
+        if not row.accurate_fraction >= 0.5:
+            found = percent(row.accurate_fraction)
+            return Finding(
+                False, f'no candidate was left to measure the error on, but only {found} of the frames were accurate'
+            )
         return Finding(True, 'no candidate was left to measure the error on')
     return _below(row.new_label_force_mae, asked, 'the force MAE on the new labels')
 
@@ -62,7 +68,12 @@ def test_force_error(history: History, asked: float) -> Finding:
 
 
 def level_drift(history: History, asked: float) -> Finding:
-    """Judge the change of the lower level from one iteration to the next (DP-GEN2's ``conv_tolerance``)."""
+    """Judge the change of the lower level from one iteration to the next (DP-GEN2's ``conv_tolerance``).
+
+    An iteration whose every frame was lost has no lower level: all frames are beyond the upper one.
+    """
+    if any(row.n_frames and row.n_failed + row.n_unphysical == row.n_frames for row in history[-2:]):
+        return Finding(False, 'there are no two lower levels to compare: every explored frame failed or was unphysical')
     levels = [row.lower_level for row in history[-2:] if row.lower_level is not None and math.isfinite(row.lower_level)]
     if len(levels) < 2:
         return Finding(False, 'there are no two lower levels to compare')

@@ -113,6 +113,11 @@ def test_finding_of_a_finished_run(summary: RunSummary) -> None:
             'eV/atom',
             'conformal: factor 90 (eV/Å)/(eV/atom) from 9 pairs',
         ),
+        (
+            {'method': 'conformal', 'factor': None, 'n_pairs': 0, 'guaranteed': False},
+            'eV/Å',
+            'conformal: no labelled frame to calibrate with, so that every frame is a candidate',
+        ),
         ({}, 'eV/Å', ''),
     ],
 )

@@ -64,8 +64,14 @@ def test_pair_without_deviation_keeps_its_place() -> None:
 
 
 def test_perfect_predictions_accept_everything() -> None:
-    result = conformal_lower_level(np.zeros(20), np.zeros(20), 0.1)
+    result = conformal_lower_level(np.ones(20), np.zeros(20), 0.1)
     assert (result.factor, result.lower) == (0, math.inf)
+
+
+def test_pairs_without_deviation_and_error_tell_nothing() -> None:
+    deviation, error = pairs(np.random.default_rng(5), 29)
+    expected = conformal_lower_level(deviation, error, 0.1)
+    assert conformal_lower_level(np.append(deviation, [0.0] * 50), np.append(error, [0.0] * 50), 0.1) == expected
 
 
 def test_empirical_coverage_counts_finite_pairs() -> None:
@@ -77,6 +83,7 @@ def test_empirical_coverage_counts_finite_pairs() -> None:
     ('arguments', 'message'),
     [
         (([], [], 0.1), 'cannot be calibrated'),
+        (([0.0], [0.0], 0.1), 'cannot be calibrated'),
         (([0.0], [1.0], 0.1), 'cannot be calibrated'),
         (([np.nan], [1.0], 0.1), 'cannot be calibrated'),
         (([1.0], [1.0], 0.0), 'tolerance must be positive'),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aiida_mlip_al.selection.criteria import classify
 from aiida_mlip_al.selection.levels import (
     AdaptiveLower,
     Conformal,
@@ -23,6 +24,7 @@ from aiida_mlip_al.selection.levels import (
     moving_average_level,
     quantile_level,
 )
+from aiida_mlip_al.selection.verdict import Verdict
 
 HELD_OUT = Pairs(np.full(19, 0.1), 0.1 * np.arange(1, 20))
 
@@ -129,6 +131,19 @@ def test_lower_level_gives_way_to_the_upper_one_and_is_positive() -> None:
     levels, thresholds = find_levels(Conformal(), Evidence(held_out=HELD_OUT, tolerance=0.9, upper=0.01))
     assert (levels.lower, levels.upper, thresholds['lower']) == (0.01, 0.01, 0.01)
     assert find_levels(MovingAverage(), Evidence(explored=np.zeros(3)))[0].lower > 0
+
+
+def test_held_out_frames_without_forces_make_every_frame_a_candidate() -> None:
+    isolated = Pairs(np.zeros(3), np.zeros(3))
+    levels, thresholds = find_levels(Conformal(), Evidence(held_out=isolated, tolerance=0.1))
+    assert (classify([0.0, 1e-300], levels) == [Verdict.ACCURATE.code, Verdict.CANDIDATE.code]).all()
+    assert (thresholds['factor'], thresholds['guaranteed']) == (None, False)
+
+
+def test_a_lower_level_is_a_number_that_json_knows() -> None:
+    perfect = Pairs(np.ones(20), np.zeros(20))
+    _, thresholds = find_levels(Conformal(), Evidence(held_out=perfect, tolerance=0.1))
+    assert json.loads(json.dumps(thresholds, allow_nan=False)) == thresholds
 
 
 @pytest.mark.parametrize('rule', [Conformal(), Quantile(), ErrorFit(), MovingAverage(), AdaptiveLower()])
