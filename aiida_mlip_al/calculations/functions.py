@@ -15,6 +15,7 @@ from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionD
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
 from aiida_mlip_al.data.frame import formula_of
+from aiida_mlip_al.data.pool import frames_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
 from aiida_mlip_al.sampling.spread import spread_systems
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, check_of, dynamics_of, reduced_formula
@@ -23,7 +24,7 @@ from aiida_mlip_al.selection.history import IterationRow
 from aiida_mlip_al.selection.levels import Evidence, Pairs, find_levels
 from aiida_mlip_al.selection.measure import MEASURED, MEASURES, measured
 from aiida_mlip_al.selection.reference import fit_atomic_energies
-from aiida_mlip_al.selection.sanity import PhysicalLimits, unphysical_reason
+from aiida_mlip_al.selection.sanity import PhysicalLimits, unphysical_reason, value_reasons
 from aiida_mlip_al.selection.select import SelectionSettings
 from aiida_mlip_al.selection.select import select_frames as select
 from aiida_mlip_al.selection.settings import SelectParameters, StopParameters
@@ -188,7 +189,8 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     :param settings: trust levels or ``tolerance``, budget, choice, ``validation_fraction``.
     :param seed: fixes every random choice.
     :param inputs: ``trajectories`` and ``deviations`` by walker; ``train`` and ``validation``, the committee's deviations and
-        errors on the labelled frames; ``new_labels``, those of the previous round; the loop's ``history``.
+        errors on the labelled frames; ``new_labels``, those of the previous round; ``late``, labels that came after the
+        committee was evaluated; the loop's ``history``.
     """
     options = parse_parameters('select', SelectParameters, settings.get_dict())
     trajectories, deviations = inputs['trajectories'], inputs['deviations']
@@ -197,13 +199,22 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     known = [inputs[name] for name in ('train', 'validation') if name in inputs]
     budget = options.max_labels
     if options.label_budget is not None:
-        budget = max(0, min(budget, options.label_budget - sum(node.n_frames for node in known)))
+        late = inputs['late'].splits if 'late' in inputs else {}
+        in_hand = sum(node.n_frames for node in known) + late.get('train', 0) + late.get('validation', 0)
+        budget = max(0, min(budget, options.label_budget - in_hand))
     lengths = [deviations[name].n_frames for name in names]
     walker = np.repeat(np.arange(len(names)), lengths)
     frame = np.concatenate([np.arange(length) for length in lengths])
     measure = np.concatenate([measured(options.measure, deviations[name].get) for name in names])
+    max_force = _joined(deviations, names, 'max_force')
+    unphysical = [
+        reason for name in names for reason in _unphysical(trajectories[name], deviations[name], options.limits)
+    ]
+    numbers = value_reasons(measure, max_force, options.limits)
+    refused = np.array([bool(reason or number) for reason, number in zip(unphysical, numbers, strict=True)])
+    physical = measure if refused.all() else np.where(refused, np.nan, measure)
     evidence = Evidence(
-        explored=measure[np.lexsort((walker, _joined(deviations, names, 'time_fs')))],
+        explored=physical[np.lexsort((walker, _joined(deviations, names, 'time_fs')))],
         held_out=_pairs(options, [inputs[name] for name in ('validation', 'new_labels') if name in inputs]),
         trained=_pairs(options, [inputs[name] for name in ('train',) if name in inputs]),
         tolerance=options.tolerance,
@@ -229,7 +240,7 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
             max_force=options.max_force,
             seed=stream_seed(seed.value, 'select', len(rows)),
         ),
-        max_force=_joined(deviations, names, 'max_force'),
+        max_force=max_force,
         descriptors=_joined(deviations, names, 'descriptors'),
         training_descriptors=_stacked(known, 'descriptors'),
         trajectory=walker,
@@ -237,13 +248,7 @@ def select_frames(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
         composition=_numbered([reduced_formula(trajectories[name].symbols) for name in names])[walker],
         temperature=np.concatenate([_target_temperature(deviations[name]) for name in names]),
         structure=lambda index: frame_of(trajectories[names[walker[index]]], int(frame[index])),
-        unphysical=[
-            reason
-            for number, name in enumerate(names)
-            for reason in _unphysical(
-                trajectories[name], deviations[name], measure[walker == number] > levels.lower, options.limits
-            )
-        ],
+        unphysical=unphysical,
     )
     node = SelectionData.from_arrays(
         {
@@ -318,18 +323,16 @@ def _target_temperature(deviation: DeviationData) -> np.ndarray:
     return np.full(deviation.n_frames, np.nan) if target is None else target
 
 
-def _unphysical(
-    trajectory: orm.TrajectoryData, deviation: DeviationData, looked_at: np.ndarray, limits: PhysicalLimits
-) -> list[str | None]:
-    """Return why each frame of a trajectory is unphysical; only those that may need a label are looked at.
+def _unphysical(trajectory: orm.TrajectoryData, deviation: DeviationData, limits: PhysicalLimits) -> list[str | None]:
+    """Return why each frame of a trajectory is unphysical.
 
     A walker that was stopped for its geometry, a distance limit, its forces or its temperature ends in an unphysical frame.
+    Frames of a pool are not held against the first of them, for they need not come from it.
     """
-    start_cell = trajectory.get_cells()[0]
-    reasons = [
-        unphysical_reason(frame_of(trajectory, row), limits, start_cell=start_cell) if look else None
-        for row, look in enumerate(looked_at.tolist())
-    ]
+    together = not trajectory.base.attributes.get('independent', False)
+    frames = list(frames_of(trajectory))
+    start_cell = frames[0].cell.array if together and frames else None
+    reasons = [unphysical_reason(frame, limits, start_cell=start_cell) for frame in frames]
     stop = deviation.base.attributes.get('stop_reason')
     if reasons and stop not in ('finished', 'killed', 'terminated', 'timeout', 'upper_level'):
         reasons[-1] = reasons[-1] or stop

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
-from ase.neighborlist import neighbor_list
+from neighbours import distances
 from scipy.special import gammainccinv
 
-_ALL_PAIRS_UP_TO = 500  # atoms without periodic images: all pairs are faster than a cell list
 _ODDS = 1e-9
 
 
@@ -79,12 +78,7 @@ def too_close(atoms: Atoms, fraction: float) -> str | None:
     if fraction <= 0 or len(atoms) == 0:
         return None
     radii = covalent_radii[atoms.numbers]
-    if atoms.pbc.any() or len(atoms) > _ALL_PAIRS_UP_TO:
-        first, second, distance = neighbor_list('ijd', atoms, fraction * radii)
-    else:
-        first, second = np.triu_indices(len(atoms), 1)
-        separation = atoms.positions[first] - atoms.positions[second]
-        distance = np.sqrt(np.einsum('ij,ij->i', separation, separation))
+    first, second, distance = distances(atoms, 2 * fraction * radii.max())
     if len(distance) == 0:
         return None
     ratio = distance / (radii[first] + radii[second])

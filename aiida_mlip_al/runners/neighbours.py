@@ -8,6 +8,7 @@ try:
     from matscipy.neighbours import neighbour_list as _cell_list
 except ImportError:  # a dependency of mace-torch, so rarely missing
     _cell_list = None
+from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 
 _ALL_PAIRS_UP_TO = 100  # atoms
@@ -41,6 +42,18 @@ def neighbour_list(
     else:
         first, second, images = _cell_list('ijS', pbc=pbc, cell=cell, positions=positions, cutoff=cutoff)
     return np.array([first, second], dtype=np.int64).reshape(2, -1), np.asarray(images, dtype=float).reshape(-1, 3)
+
+
+def distances(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all ordered pairs of atoms nearer than a cutoff, an atom's own images included, and how far apart they are.
+
+    :param atoms: the structure; positions in Å.
+    :param cutoff: in Å.
+    :returns: first and second atoms (m,), and distances (m,) in Å.
+    """
+    (first, second), images = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    separation = atoms.positions[second] - atoms.positions[first] + images @ atoms.cell.array
+    return first, second, np.linalg.norm(separation, axis=1)
 
 
 def _complement(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
+from aiida_mlip_al.runners.neighbours import distances
+
 TOO_CLOSE = 'too_close'
 SKEWED_CELL = 'skewed_cell'
 DEFAULT_ANGLE_RANGE = (30.0, 150.0)
@@ -21,7 +23,9 @@ def too_close(atoms: Atoms, fraction: float) -> bool:
     """
     if fraction <= 0 or len(atoms) == 0:
         return False
-    return len(neighbor_list('i', atoms, fraction * covalent_radii[atoms.numbers])) > 0
+    radii = fraction * covalent_radii[atoms.numbers]
+    first, second, distance = distances(atoms, 2 * radii.max())
+    return bool(np.any(distance < radii[first] + radii[second]))
 
 
 def min_distance_ratio(atoms: Atoms, maximum: float = 2.0) -> float:

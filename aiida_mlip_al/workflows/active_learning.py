@@ -496,6 +496,8 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         optional: dict[str, Any] = {split: evaluated[split] for split in ('train', 'validation') if split in evaluated}
         if self.ctx.new_labels is not None:
             optional['new_labels'] = self.ctx.new_labels
+        if self.ctx.came_late is not None:
+            optional['late'] = self.ctx.came_late.outputs.dataset
         if self.ctx.history is not None:
             optional['history'] = self.ctx.history
         result = select_frames(

@@ -76,7 +76,9 @@ SETTINGS = {'lower': 0.1, 'upper': 2.0, 'max_labels': 10, 'audit_fraction': 0.0,
 
 
 def select(explored: dict[str, Any], seed: int = 1, **changes: Any) -> dict[str, Any]:
-    further = {name: changes.pop(name) for name in ('history', 'train', 'validation', 'new_labels') if name in changes}
+    further = {
+        name: changes.pop(name) for name in ('history', 'train', 'validation', 'new_labels', 'late') if name in changes
+    }
     return functions.select_frames(orm.Dict({**SETTINGS, **changes}), orm.Int(seed), **explored, **further)
 
 
@@ -293,6 +295,47 @@ class TestSelectFrames:
         assert not spent.get('frames')
         assert spent['selection'].counts['over_budget'] == 3
 
+    def test_labels_that_came_late_are_in_the_budget(self, explored: dict[str, Any], make_labelled: Make) -> None:
+        known = {'train': deviation_of([0.1] * 6, seed=5)}
+        frames = [make_labelled(n, split=split) for n, split in enumerate(('test', 'validation', 'test', 'train'))]
+        late = DatasetData.from_ase(frames, 'xtb', 'abc')
+        assert len(select(explored, label_budget=11, **known)['frames']) == 3
+        assert len(select(explored, label_budget=10, late=late, **known)['frames']) == 2
+
+    def test_accurate_frames_are_looked_at_too(self, explored: dict[str, Any]) -> None:
+        frames = waters(5)
+        frames[1].set_distance(0, 1, 0.3)
+        explored['trajectories']['walker_00'] = trajectory_of(frames)
+        verdicts = select(explored, audit_fraction=1.0)['selection'].verdicts
+        assert [verdict.value for verdict in verdicts][:3] == ['audit', 'unphysical', 'selected']
+
+    @pytest.mark.parametrize(
+        'rule', [{'moving_average': {}}, {'adaptive_lower': {'number': 1, 'fraction': 0}}], ids=['mean', 'highest']
+    )
+    def test_unphysical_frames_do_not_move_the_level(self, explored: dict[str, Any], rule: dict[str, Any]) -> None:
+        def lower(forces: list[float], last: float) -> float:
+            deviation = deviation_of([0.01, 0.02, 0.3, 0.4, last], max_force=np.array(forces))
+            explored['deviations'] = {**explored['deviations'], 'walker_00': deviation}
+            found = select(explored, lower=None, upper=None, levels=rule)['selection'].thresholds['lower']
+            return float(found)
+
+        blown_up = [1.0, 1.0, 1.0, 1.0, 80.0]
+        assert lower(blown_up, 188.0) == lower(blown_up, 5.0) <= 0.5
+        assert lower([1.0] * 5, 188.0) > 10
+
+    def test_where_all_frames_are_unphysical_there_is_a_level_all_the_same(self, explored: dict[str, Any]) -> None:
+        result = select(explored, lower=None, upper=None, levels={'moving_average': {}}, max_force=0.5)
+        assert result['selection'].counts['unphysical'] == 8
+
+    def test_frames_of_a_pool_have_no_first_one_to_be_held_against(self, explored: dict[str, Any]) -> None:
+        cells = [bulk('NaCl', 'rocksalt', a=5.6 * scale, cubic=True) for scale in (1.0, 1.05, 1.3, 1.0)]
+        deviation = deviation_of([0.3, 0.4, 0.5, 0.6])
+        for independent, unphysical in ((False, 1), (True, 0)):
+            trajectory = trajectory_of(cells)
+            trajectory.base.attributes.set('independent', independent)
+            pool = {'trajectories': {'pool': trajectory}, 'deviations': {'pool': deviation}}
+            assert select(pool)['selection'].counts['unphysical'] == unphysical
+
     def test_lower_level_is_calibrated_on_validation_and_new_labels(self, explored: dict[str, Any]) -> None:
         """The errors are twice the deviations, so a tolerance of 0.8 is a level of 0.4."""
         deviation = np.linspace(0.1, 1.0, 30)
@@ -318,13 +361,13 @@ class TestSelectFrames:
             select(explored, measure='percentile')
 
     def test_moving_average_goes_on_with_the_history(self, explored: dict[str, Any]) -> None:
-        """Two walkers, in the order of time: 0.01, 0.05, 0.02, 0.5, 0.3, 0.6, 0.4, 5.0."""
+        """Two walkers, in the order of time: 0.01, 0.05, 0.02, 0.5, 0.3, 0.4, 5.0, without the 0.6 of the unphysical frame."""
         rule = {'lower': None, 'upper': None, 'levels': {'moving_average': {'n': 10}}}
         first = select(explored, **rule)['selection'].thresholds
-        assert first['recent'] == [0.01, 0.05, 0.02, 0.5, 0.3, 0.6, 0.4, 5.0]
+        assert first['recent'] == [0.01, 0.05, 0.02, 0.5, 0.3, 0.4, 5.0]
         history = orm.Dict({'rows': [{'thresholds': first, 'n_labels': 20}]})
         second = select(explored, history=history, **rule)['selection'].thresholds
-        assert second['recent'] == [0.4, 5.0, *first['recent']]
+        assert second['recent'] == [0.3, 0.4, 5.0, *first['recent']]
         assert second['lower'] == pytest.approx(np.mean(second['recent']))
         assert (second['method'], second['measure']) == ('moving_average', 'max')
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
 
 from aiida_mlip_al.sampling.checks import cell_angles, min_distance_ratio, skewed_cell, too_close
 
@@ -29,6 +30,24 @@ def test_close_through_the_boundary_and_coincident_atoms_are_too_close() -> None
     assert too_close(Atoms('H2'), 0.1)
     assert not too_close(Atoms(), 0.5)
     assert min_distance_ratio(Atoms()) == np.inf
+
+
+@pytest.mark.parametrize('seed', range(30))
+def test_pairs_are_those_of_ase(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cell = np.diag(rng.uniform(2, 9, 3)) + rng.uniform(-1.5, 1.5, (3, 3))
+    n_atoms = int(rng.integers(1, 130))
+    atoms = Atoms(
+        rng.choice(['H', 'O', 'Cs'], n_atoms),
+        positions=rng.uniform(-10, 20, (n_atoms, 3)) * min(1, (n_atoms / 8) ** (1 / 3)),
+        cell=cell * max(1.0, (n_atoms / 8) ** (1 / 3)),
+        pbc=rng.random(3) < 0.5,
+    )
+    radii = covalent_radii[atoms.numbers]
+    first, second, distance = neighbor_list('ijd', atoms, 2 * radii)
+    ratio = float((distance / (radii[first] + radii[second])).min(initial=2.0))
+    assert too_close(atoms, ratio * 1.001) == (ratio < 2)
+    assert not too_close(atoms, ratio * 0.999)
 
 
 def test_angles_between_periodic_vectors_only() -> None:
