@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
 from aiida_mlip_al.runners.neighbours import distances
@@ -38,8 +37,9 @@ def min_distance_ratio(atoms: Atoms, maximum: float = 2.0) -> float:
     if len(atoms) == 0:
         return np.inf
     radii = covalent_radii[atoms.numbers]
-    first, second, distance = neighbor_list('ijd', atoms, maximum * radii)
-    return float(np.min(distance / (radii[first] + radii[second]), initial=np.inf))
+    first, second, distance = distances(atoms, 2 * maximum * radii.max())
+    ratio = distance / (radii[first] + radii[second])
+    return float(np.min(ratio[ratio < maximum], initial=np.inf))
 
 
 def min_distance(atoms: Atoms, maximum: float = 6.0) -> float:
@@ -51,7 +51,7 @@ def min_distance(atoms: Atoms, maximum: float = 6.0) -> float:
     """
     if len(atoms) == 0:
         return np.inf
-    return float(np.min(neighbor_list('d', atoms, maximum), initial=np.inf))
+    return float(np.min(distances(atoms, maximum)[2], initial=np.inf))
 
 
 def cell_angles(cell: ArrayLike, periodic: ArrayLike) -> NDArray[np.float64]:

@@ -178,8 +178,7 @@ class Replay:
         seed = stream_seed(self.seed, 'member', member) % 2**31
         settings = training(size.channels, size.max_ell, size.first_steps if previous is None else size.steps, seed)
         beginning = load(self.first / 'shard.xyz')
-        symbols = [frame.get_chemical_symbols() for frame in beginning]
-        energies = fit_atomic_energies(symbols, [frame.info['REF_energy'] for frame in beginning])
+        energies = fit_atomic_energies(beginning, [frame.info['REF_energy'] for frame in beginning])
         e0s = {atomic_numbers[symbol]: energies[symbol] for symbol in sorted(energies, key=atomic_numbers.__getitem__)}
         settings['arguments'].update(E0s=str(e0s), atomic_numbers=str(list(e0s)))
         settings['shards'] = [str((place / 'shard.xyz').resolve())]
