@@ -14,10 +14,10 @@ from ase import Atoms
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY
-from aiida_mlip_al.data.frame import formula_of
+from aiida_mlip_al.data.frame import atoms_of, formula_of
 from aiida_mlip_al.data.pool import frames_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream, stream_seed
-from aiida_mlip_al.sampling.spread import spread_systems
+from aiida_mlip_al.sampling.spread import misfit, spread_systems
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, check_of, dynamics_of, reduced_formula
 from aiida_mlip_al.selection.convergence import stop_decision
 from aiida_mlip_al.selection.history import IterationRow
@@ -40,6 +40,9 @@ from .evaluate import DEFAULT_BATCH_SIZE
 def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any]:
     """Give every walker its start, condition and seed, and divide the walkers over jobs.
 
+    Structures that do not fit the settings, such as the isolated atoms among the labelled ones, start no walker; ``refused``
+    says why.
+
     :param settings: conditions, length, checks and limits.
     :param seed: the walkers' own seeds are drawn from it.
     :param inputs: ``structures`` by name, and the loop's ``history``, so that each iteration draws other seeds.
@@ -47,12 +50,19 @@ def plan_dynamics(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str,
     parsed = parse_parameters('explore', AseExploreSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
     formulas = {name: formula_of(node) for name, node in inputs['structures'].items()}
-    jobs = spread_systems(parsed, formulas, seed.value, len(rows))
+    refused = {
+        name: found
+        for name, node in inputs['structures'].items()
+        if (found := misfit(parsed.of_system(formulas[name]), atoms_of(node))) is not None
+    }
+    fitting = {name: formula for name, formula in formulas.items() if name not in refused}
+    jobs = spread_systems(parsed, fitting, seed.value, len(rows))
     stride = parsed.stride or parsed.check_interval
     return {
         'dynamics': {name: orm.Dict(dynamics_of(own, stride)) for name, (own, _) in jobs.items()},
         'check': orm.Dict(check_of(parsed, len(rows) + 1)),
         'walkers': {name: orm.List(walkers) for name, (_, walkers) in jobs.items()},
+        **({'refused': orm.Dict(refused)} if refused else {}),
     }
 
 
@@ -123,9 +133,7 @@ def fit_reference_energies(**datasets: DatasetData) -> orm.Dict:
     :param datasets: labelled frames.
     """
     frames = [frame for name in sorted(datasets) for frame in datasets[name].iterate('train', 'validation')]
-    return orm.Dict(
-        fit_atomic_energies([frame.get_chemical_symbols() for frame in frames], [f.info[ENERGY_KEY] for f in frames])
-    )
+    return orm.Dict(fit_atomic_energies(frames, [frame.info[ENERGY_KEY] for frame in frames]))
 
 
 @calcfunction

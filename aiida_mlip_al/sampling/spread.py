@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from math import lcm
 from typing import Any, TypeVar
 
+from ase import Atoms
+
 from aiida_mlip_al.sampling.base import stream_seed
 from aiida_mlip_al.sampling.walkers import ExploreSettings
 
@@ -25,6 +27,16 @@ def by_system(settings: S, formulas: Mapping[K, str]) -> list[tuple[S, list[K]]]
     }
     groups = [(settings, others), *((settings.of_system(formula), keys) for formula, keys in named.items())]
     return [(own, keys) for own, keys in groups if keys]
+
+
+def misfit(settings: ExploreSettings, atoms: Atoms) -> str | None:
+    """Return why ASE cannot run MD of a structure with the settings of its system, or None."""
+    if len(atoms) < 2:
+        return f'One atom alone ({atoms.symbols}) has no temperature: give a supercell.'
+    if settings.ensemble == 'npt' and not atoms.pbc.all():
+        name = atoms.get_chemical_formula()
+        return f'{name} is not periodic in three directions, and has no pressure: choose the ensemble `nvt` for it.'
+    return None
 
 
 def spread_systems(

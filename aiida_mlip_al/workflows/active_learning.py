@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from aiida_mlip_al.calculations.seed_functions import round_seed
 from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
-from aiida_mlip_al.data.frame import formula_of
+from aiida_mlip_al.data.frame import atoms_of, formula_of
 from aiida_mlip_al.sampling.base import stream
 from aiida_mlip_al.sampling.spread import by_system
 from aiida_mlip_al.sampling.walkers import ExploreSettings
@@ -30,6 +31,7 @@ from .builder import Inputs, make_builder
 from .committee_train import CommitteeTrainWorkChain
 from .evaluate import EvaluateBaseWorkChain
 from .explore import LAMMPS_NEEDS_MEMBERS, ExploreWorkChain, exploration_settings, validate_exploration
+from .explore_engines import given_engine
 from .label import LabelWorkChain, late_jobs
 from .perturb_and_sample import PerturbAndSampleWorkChain
 from .seed_stages import reuse_problem
@@ -59,7 +61,11 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
         return PERIODIC
     return (
-        validate_exploration(inputs['explore']) or unknown_system(inputs) or unmeasured(inputs) or undescribed(inputs)
+        validate_exploration(inputs['explore'])
+        or unknown_system(inputs)
+        or immovable(inputs)
+        or unmeasured(inputs)
+        or undescribed(inputs)
     )
 
 
@@ -90,6 +96,19 @@ def undescribed(inputs: Any) -> str | None:
         if kind != wanted:
             return f'`select` compares frames by `descriptors: {wanted}`: say so in `{place}`, too.'
     return None
+
+
+def immovable(inputs: Any) -> str | None:
+    """Return why MD can start from none of the structures, nor from what seeding makes of them, or None."""
+    settings = exploration_settings(inputs['explore'])
+    if not isinstance(settings, ExploreSettings) or inputs.get('datasets'):
+        return None
+    engine = given_engine(inputs['explore'])
+    wrong = []
+    for structure in inputs['structures'].values():
+        atoms, own = atoms_of(structure), settings.of_system(formula_of(structure))
+        wrong.append(engine.misfit(own, atoms) if len(atoms) > 1 else None)  # seeding may make a supercell of one atom
+    return wrong[0] if all(wrong) else None
 
 
 def unknown_system(inputs: Any) -> str | None:
@@ -452,11 +471,16 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         return {f'chosen_{number:04d}': orm.load_node(pk) for number, pk in in_vain.items()}
 
     def choose_starts(self, settings: ExploreSettings) -> dict[str, orm.StructureData]:
-        """Return structures for the walkers of each system to start from, drawn from the given and the labelled ones."""
+        """Return structures for the walkers of each system to start from, drawn from the given and the labelled ones.
+
+        Those that cannot be run, such as isolated atoms, are passed over where there are others.
+        """
         rng = np.random.default_rng(stream(self.inputs.seed.value, 'starts', self.ctx.iteration))
-        rows = []
+        engine, rows = given_engine(self.inputs.explore), []
         for own, members in by_system(settings, {row: formula for row, (_, formula) in enumerate(self.ctx.starts)}):
-            rows += sorted(members[index] for index in rng.permutation(len(members))[: own.walkers])
+            drawn = [members[index] for index in rng.permutation(len(members))]
+            fitting = (row for row in drawn if not engine.misfit(own, atoms_of(orm.load_node(self.ctx.starts[row][0]))))
+            rows += sorted(list(islice(fitting, own.walkers)) or drawn[: own.walkers])
         return {f'start_{index:02d}': orm.load_node(self.ctx.starts[row][0]) for index, row in enumerate(rows)}
 
     def inspect_explore(self) -> ExitCode | None:

@@ -17,7 +17,7 @@ from aiida_mlip_al.sampling.pool import PoolSettings
 from aiida_mlip_al.sampling.walkers import ExploreSettings
 
 from .evaluate import DeviateBaseWorkChain
-from .explore_engines import EXPLORE_ENGINES, ExploreEngine
+from .explore_engines import EXPLORE_ENGINES, ExploreEngine, given_engine
 from .label_engines import engine_given
 from .parts import continued, fullest, n_frames_of, part_label, should_go_on
 from .pool import Pool
@@ -51,8 +51,7 @@ def exploration_settings(inputs: Any) -> ExploreSettings | PoolSettings:
 
     :raises ValueError: one sentence on the first mistake.
     """
-    engine = next(engine for name, engine in EXPLORE_ENGINES.items() if inputs.get(name))
-    return engine.parse(inputs['settings'])
+    return given_engine(inputs).parse(inputs['settings'])
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -144,7 +143,7 @@ class ExploreWorkChain(Pool):
     @property
     def engine(self) -> type[ExploreEngine]:
         """The engine whose namespace is given."""
-        return next(engine for name, engine in EXPLORE_ENGINES.items() if name in self.inputs)
+        return given_engine(self.inputs)
 
     def plan(self) -> None:
         """Divide the walkers over jobs and give each its condition, start and seed."""

@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import CalcJob, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from ase import Atoms
 
 from aiida_mlip_al.calculations.deviate import DeviateCalculation
 from aiida_mlip_al.calculations.explore import ExploreCalculation
@@ -18,10 +19,13 @@ from aiida_mlip_al.calculations.lammps_explore import LammpsExploreCalculation
 from aiida_mlip_al.calculations.lammps_functions import plan_lammps
 from aiida_mlip_al.calculations.pool_functions import plan_pool
 from aiida_mlip_al.data import DatasetData
+from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import NATIVE_MODELS
+from aiida_mlip_al.lammps.script import misfit as lammps_misfit
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling.base import parse_parameters
 from aiida_mlip_al.sampling.pool import PoolSettings
+from aiida_mlip_al.sampling.spread import misfit
 from aiida_mlip_al.sampling.walkers import AseExploreSettings, ExploreSettings
 
 from .evaluate import DeviateBaseWorkChain
@@ -72,6 +76,11 @@ class ExploreEngine(ABC):
         """
 
     @classmethod
+    def misfit(cls, settings: Any, atoms: Atoms) -> str | None:
+        """Return why MD of a structure cannot be run with the settings of its system, or None."""
+        return None
+
+    @classmethod
     def parse(cls, settings: orm.Dict) -> ExploreSettings | PoolSettings:
         """Return checked settings.
 
@@ -94,6 +103,11 @@ class AseExploreEngine(ExploreEngine):
         history = {name: node for name, node in optional.items() if name == 'history'}
         plan = plan_dynamics(inputs.settings, inputs.seed, structures=dict(inputs.structures), **history)
         return {**plan, **{name: node for name, node in optional.items() if name == 'bias'}}
+
+    @classmethod
+    def misfit(cls, settings: ExploreSettings, atoms: Atoms) -> str | None:
+        """Return why ASE cannot run it, or None."""
+        return misfit(settings, atoms)
 
     @classmethod
     def inputs(cls, inputs: Any, exposed: AttributeDict, plan: Mapping[str, Any], label: str) -> AttributeDict:
@@ -153,6 +167,11 @@ class LammpsExploreEngine(ExploreEngine):
         return {**plan, **{name: node for name, node in optional.items() if name == 'bias'}}
 
     @classmethod
+    def misfit(cls, settings: LammpsExploreSettings, atoms: Atoms) -> str | None:
+        """Return why LAMMPS cannot run it, or None."""
+        return lammps_misfit(settings, Box(atoms))
+
+    @classmethod
     def inputs(cls, inputs: Any, exposed: AttributeDict, plan: Mapping[str, Any], label: str) -> AttributeDict:
         """Return the inputs of a walker; a native LAMMPS gets the first model alone, and what was made of it."""
         walker = plan['walkers'][label]
@@ -209,6 +228,14 @@ class PoolExploreEngine(ExploreEngine):
 EXPLORE_ENGINES: dict[str, type[ExploreEngine]] = {
     engine.name: engine for engine in (AseExploreEngine, LammpsExploreEngine, PoolExploreEngine)
 }
+
+
+def given_engine(inputs: Any) -> type[ExploreEngine]:
+    """Return the engine whose namespace is given.
+
+    :param inputs: of an exploration.
+    """
+    return next(engine for name, engine in EXPLORE_ENGINES.items() if inputs.get(name))
 
 
 def conversion(settings: LammpsExploreSettings) -> dict[str, orm.Data]:

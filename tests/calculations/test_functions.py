@@ -165,6 +165,24 @@ def test_frames_out_of_trajectories() -> None:
     assert (last.origin['pressure_GPa'], last.split) == (1.0, 'test')
 
 
+def test_structures_that_cannot_be_run_start_no_walker() -> None:
+    starts = {'gas': molecule('H2O'), 'atom': Atoms('H', cell=[9, 9, 9]), 'cell': bulk('NaCl', 'rocksalt', a=5.6)}
+    structures = {name: FrameData.from_ase(atoms) for name, atoms in starts.items()}
+    settings = {
+        'steps': 100,
+        'walkers': 4,
+        'temperature': 300,
+        'systems': {'NaCl': {'ensemble': 'npt', 'pressure': 0.0, 'walkers': 1}},
+    }
+    plan = functions.plan_dynamics(orm.Dict(settings), orm.Int(3), structures=structures)
+    places = [walker['structure'] for job in plan['walkers'].values() for walker in job]
+    assert sorted(places) == ['cell', 'gas', 'gas', 'gas', 'gas']
+    assert plan['refused'].get_dict() == {'atom': 'One atom alone (H) has no temperature: give a supercell.'}
+    settings = {'steps': 100, 'ensemble': 'npt', 'pressure': 0.0}
+    plan = functions.plan_dynamics(orm.Dict(settings), orm.Int(3), structures=structures)
+    assert sorted(plan['refused'].get_dict()) == ['atom', 'gas']
+
+
 def test_members_keep_their_seeds_when_there_are_more() -> None:
     few, many = (functions.member_seeds(orm.Int(1), orm.Int(members)) for members in (2, 5))
     seeds = {name: node.value for name, node in many.items()}

@@ -9,6 +9,7 @@ import pytest
 from aiida import orm
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain, undescribed
@@ -57,6 +58,31 @@ def test_each_system_has_starts_for_its_walkers(process: Callable[..., Any]) -> 
     assert [min(node.get_kind_names()) for node in starts.values()] == ['H', *['Cu'] * 4]
     assert len({node.pk for node in starts.values()}) == 5
     assert sorted(starts) == [f'start_{index:02d}' for index in range(5)]
+
+
+def test_walkers_do_not_start_from_isolated_atoms(process: Callable[..., Any]) -> None:
+    run = process({'walkers': 3, 'systems': {'H2O': {'walkers': 1}}})
+    atoms = [orm.StructureData(ase=Atoms('Cu', cell=[9, 9, 9])).store() for _ in range(20)]
+    run.ctx.starts += [(node.pk, 'Cu') for node in atoms]
+    run.ctx.iteration = 1
+    starts = run.choose_starts(exploration_settings(run.inputs.explore))
+    assert [len(node.sites) for node in starts.values()] == [4, 3]
+    run.ctx.starts = [(node.pk, 'Cu') for node in atoms]
+    assert len(run.choose_starts(exploration_settings(run.inputs.explore))) == 3
+
+
+@pytest.mark.parametrize(('ensemble', 'pressure'), [('npt', {'pressure': 0.0}), ('nvt', {})])
+def test_npt_of_molecules_alone_is_refused(
+    builder: Callable[..., Any], ensemble: str, pressure: dict[str, float]
+) -> None:
+    given = builder({'ensemble': ensemble, **pressure})._inputs(prune=True)
+    validate = ActiveLearningWorkChain.spec().inputs.validate
+    assert validate(given) is None
+    water = {name: node for name, node in given['structures'].items() if 'Cu' not in node.get_kind_names()}
+    error = validate({**given, 'structures': water})
+    expected = 'H2O is not periodic in three directions, and has no pressure: choose the ensemble `nvt` for it.'
+    assert (error is None) == (ensemble == 'nvt')
+    assert error is None or expected in str(error)
 
 
 @pytest.mark.parametrize(
