@@ -9,6 +9,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+SHAPE = 3  # atoms: one has no shape, two have one distance
 PERIODIC = "diversity 'rmsd' compares molecules, and a structure is periodic; choose 'farthest_point'"
 
 
@@ -39,7 +40,7 @@ def alike_molecules(molecules: Sequence[Atoms], min_rmsd: float, exclude_hydroge
 
     :param molecules: in order of preference: of two like ones the earlier is kept.
     :param min_rmsd: molecules closer than this are alike, Å.
-    :param exclude_hydrogen: compare the other atoms only, where there are any.
+    :param exclude_hydrogen: compare the other atoms only, where there are at least three of them.
     :returns: (N,) True for those that are alike.
     :raises ValueError: a structure is periodic.
     """
@@ -50,9 +51,8 @@ def alike_molecules(molecules: Sequence[Atoms], min_rmsd: float, exclude_hydroge
     for index, atoms in enumerate(molecules):
         kinds.setdefault(tuple(atoms.numbers.tolist()), []).append(index)
     for numbers, members in kinds.items():
-        compared = np.array(numbers) != 1
-        if not (exclude_hydrogen and compared.any()):
-            compared[:] = True
+        heavy = np.array(numbers) != 1
+        compared = heavy if exclude_hydrogen and heavy.sum() >= SHAPE else np.ones_like(heavy)
         positions = np.array([molecules[index].positions[compared] for index in members])
         left = np.arange(len(members))
         while len(left) > 1:

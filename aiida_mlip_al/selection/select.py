@@ -53,7 +53,7 @@ class SelectionSettings:
         None nothing.
     :param strata: what the strata are of.
     :param min_rmsd: with 'rmsd', molecules closer than this (Å) are duplicates, whatever their descriptors.
-    :param exclude_hydrogen: with 'rmsd', compare the other atoms.
+    :param exclude_hydrogen: with 'rmsd', compare the other atoms, if there are at least three.
     :param max_per_trajectory: most candidates taken from one trajectory; 'fair' shares the budget evenly as far as there are
         candidates; None for no limit.
     :param max_per_system: the same for each system.

@@ -42,7 +42,9 @@ class SelectParameters(StepParameters):
     descriptors: Descriptors = Field(default='features', description='what frames are compared by')
     strata: Strata = Field(default='deviation', description='what `stratified` takes in turn')
     min_rmsd: Positive = Field(default=0.05, description='molecules closer than this are alike for `rmsd`, Å')
-    exclude_hydrogen: bool = Field(default=True, description='`rmsd` compares the other atoms')
+    exclude_hydrogen: bool = Field(
+        default=True, description='`rmsd` compares the other atoms, if there are at least three'
+    )
     duplicate_tolerance: float | None = Field(
         default=0.01, ge=0, description='descriptor distance below which frames are duplicates'
     )

@@ -47,6 +47,14 @@ def test_greedy_filter_keeps_the_first_of_like_molecules() -> None:
     assert with_hydrogen.tolist() == [False, False, True, False, False, True, True]
 
 
+@pytest.mark.parametrize('name', ['H2O', 'NH3', 'CH4', 'CH3OH'])
+def test_molecules_of_few_heavy_atoms_are_compared_by_all(name: str) -> None:
+    frames = [moved(molecule(name), seed, 0.15) for seed in range(20)]
+    found = alike_molecules(frames, 0.05)
+    assert found.tolist() == alike_molecules(frames, 0.05, exclude_hydrogen=False).tolist()
+    assert found.sum() < 10
+
+
 def test_like_a_refused_one_is_not_refused_for_that() -> None:
     """A chain of small steps: each is near the one before, but only near ones of those that were kept count."""
     frames = [Atoms('N2', [[0, 0, 0], [1.0 + 0.1 * step, 0, 0]]) for step in range(5)]
