@@ -18,7 +18,7 @@ from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label
 from aiida_mlip_al.data.pool import frames_of, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
 from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
-from aiida_mlip_al.selection.splits import assign_splits
+from aiida_mlip_al.selection.splits import assign_splits, missing_validation
 
 
 @calcfunction
@@ -117,10 +117,10 @@ def draw_dataset(settings: orm.Dict, **datasets: DatasetData) -> dict[str, Datas
     order = np.random.default_rng(stream(values['seed'], 'draw')).permutation(len(different))
     chosen = {'test': order[: counts['test']], 'begin': order[counts['test'] : sum(counts.values())]}
     rng = np.random.default_rng(stream(values['seed'], 'split'))
-    splits = {
-        'test': ['test'] * counts['test'],
-        'begin': assign_splits(counts['begin'], {'validation_fraction': values['validation_fraction']}, rng),
-    }
+    fraction = {'validation_fraction': values['validation_fraction']}
+    splits = {'test': ['test'] * counts['test'], 'begin': assign_splits(counts['begin'], fraction, rng)}
+    if (index := missing_validation(splits['begin'], fraction, rng)) is not None:
+        splits['begin'][index] = 'validation'
     first = datasets[min(datasets)]
     made = {}
     for name, indices in chosen.items():

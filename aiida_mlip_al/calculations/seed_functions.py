@@ -196,6 +196,17 @@ def trajectory_frames(
 
 
 @calcfunction
+def hold_out(frame: FrameData) -> FrameData:
+    """Return a frame for validation.
+
+    :param frame: the same to train on.
+    """
+    held_out = frame.clone()
+    held_out.base.attributes.set('split', 'validation')
+    return held_out
+
+
+@calcfunction
 def round_seed(seed: orm.Int) -> orm.Int:
     """Return the seed of the next round of seeding.
 

@@ -306,7 +306,10 @@ class RunConfig(Section):
         default=None, description='chains of steps whose frames are labelled and never trained on'
     )
     seed_validation_fraction: float = Field(
-        default=0.15, ge=0, lt=1, description='part of the seeds held out for validation'
+        default=0.15,
+        ge=0,
+        lt=1,
+        description='part of the seeds held out for validation: at least one frame, unless it is 0',
     )
     seed_rounds: SeedRounds | None = Field(
         default=None,

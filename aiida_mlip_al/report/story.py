@@ -72,7 +72,9 @@ def _label(node: Any, creator: Any) -> tuple[str, Any]:
 def _frame(node: Any, creator: Any) -> tuple[str, Any]:
     origin = node.origin
     kind = origin.get('kind')
-    if kind == 'explore':
+    if creator.process_label == 'hold_out':
+        text = f'{_name(node)} ({node.get_formula()}) is held out for validation by {_by(creator)}, which has no other frame.'
+    elif kind == 'explore':
         when = f' after {number(origin["time_fs"])} fs' if origin.get('time_fs') is not None else ''
         hot = f' at {number(origin["temperature_K"])} K' if origin.get('temperature_K') is not None else ''
         doubt = 'because the model was uncertain' if _chosen_by_one_model(creator) else 'because the models disagreed'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,3 +34,14 @@ def assign_splits(n_frames: int, settings: Mapping[str, Any], rng: np.random.Gen
     n_held_out = min(n_frames, int(expected + rng.random()))
     held_out = set(rng.permutation(n_frames)[:n_held_out].tolist())
     return ['validation' if index in held_out else 'train' for index in range(n_frames)]
+
+
+def missing_validation(splits: Sequence[str], settings: Mapping[str, Any], rng: np.random.Generator) -> int | None:
+    """Return which frame to hold out too where a fraction has held out none of at least two, or None.
+
+    :param splits: of all frames that a run begins with; training cannot do without validation.
+    :param settings: by which they were assigned.
+    """
+    if not settings.get('validation_fraction') or len(splits) < 2 or 'validation' in splits:
+        return None
+    return int(rng.integers(len(splits)))

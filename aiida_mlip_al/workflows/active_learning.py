@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,23 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
         return PERIODIC
     return (
-        validate_exploration(inputs['explore'])
+        untrainable(inputs)
+        or validate_exploration(inputs['explore'])
         or unknown_system(inputs)
         or immovable(inputs)
         or unmeasured(inputs)
         or undescribed(inputs)
+    )
+
+
+def untrainable(inputs: Any) -> str | None:
+    """Return that the run begins without a frame for validation, or None."""
+    split = inputs['seeding'].get('split') if 'seeding' in inputs else None
+    if (split is not None and split.get_dict().get('validation_fraction')) or validates(inputs.get('datasets') or {}):
+        return None
+    return (
+        'There is no frame for validation to begin with, which training needs: set `seed_validation_fraction` above 0 and give '
+        '`seed` steps, or give `datasets` with validation frames.'
     )
 
 
@@ -383,6 +395,11 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             failed = self.keep_labels(node, shard)
             if failed is not None:
                 return failed
+        if not validates(self.ctx.datasets):
+            return self.exit_codes.ERROR_LABEL_FAILED.format(
+                message='no frame for validation got a label, which training needs: give more `seed` frames, or raise '
+                '`seed_validation_fraction`'
+            )
         return None
 
     def should_assess_seeds(self) -> bool:
@@ -764,6 +781,11 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
 def trains(dataset: DatasetData) -> bool:
     """Return whether a shard has frames to train on or to validate with."""
     return bool(dataset.splits.get('train', 0) + dataset.splits.get('validation', 0))
+
+
+def validates(datasets: Mapping[str, DatasetData]) -> bool:
+    """Return whether a shard has frames to validate with."""
+    return any(dataset.splits.get('validation') for dataset in datasets.values())
 
 
 def seed_error(errors: orm.Dict) -> float:

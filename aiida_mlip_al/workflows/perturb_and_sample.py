@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, if_, while_
@@ -11,10 +12,11 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_mlip_al.calculations.label import validate_calculator
 from aiida_mlip_al.calculations.md import MdCalculation
-from aiida_mlip_al.calculations.seed_functions import seed_frames, split_chain
+from aiida_mlip_al.calculations.seed_functions import hold_out, seed_frames, split_chain
 from aiida_mlip_al.data import FrameData
 from aiida_mlip_al.sampling import SEEDERS, job_positions, parse_steps, validate_steps
-from aiida_mlip_al.selection.splits import validate_split
+from aiida_mlip_al.sampling.base import stream
+from aiida_mlip_al.selection.splits import missing_validation, validate_split
 
 from .label import LabelWorkChain
 from .parts import continued, fullest, should_go_on
@@ -86,7 +88,7 @@ class PerturbAndSampleWorkChain(Pool):
             valid_type=orm.Dict,
             default=lambda: orm.Dict({'validation_fraction': 0.0}),
             validator=lambda node, _: validate_split(node.get_dict()),
-            help='`name` of the split of all frames, or `validation_fraction`.',
+            help='`name` of the split of all frames, or `validation_fraction`, at least one of two or more unless it is 0.',
         )
         spec.input(
             'max_concurrent',
@@ -284,11 +286,22 @@ class PerturbAndSampleWorkChain(Pool):
             kept = {f'kept_{index:03d}': frame for index, frame in enumerate(self.ctx.kept[name])}
             for label, frame in {**kept, **self.ctx.current[name]}.items():
                 self.ctx.frames[f'{name}_{label}'] = frame
-                self.out(f'frames.{name}_{label}', frame)
+        self.hold_out()
+        for name, frame in self.ctx.frames.items():
+            self.out(f'frames.{name}', frame)
         for name, trajectory in self.ctx.computed.items():
             self.out(f'computed.{name}', trajectory)
         self.report(f'{len(self.ctx.frames)} frames')
         return None
+
+    def hold_out(self) -> None:
+        """Hold out a frame for validation where chance has held out none."""
+        names = sorted(self.ctx.frames)
+        splits = [self.ctx.frames[name].split for name in names]
+        rng = np.random.default_rng(stream(self.inputs.seed.value, 'hold_out'))
+        index = missing_validation(splits, self.inputs.split.get_dict(), rng)
+        if index is not None:
+            self.ctx.frames[names[index]] = hold_out(self.ctx.frames[names[index]])
 
     def should_label(self) -> bool:
         """Label if it is said how."""

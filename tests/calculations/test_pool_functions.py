@@ -132,6 +132,13 @@ def test_frames_to_begin_with_and_to_test_on_are_drawn_apart(make_dataset: Make)
     assert other['begin'].get_content() != drawn['begin'].get_content()
 
 
+def test_one_of_the_frames_to_begin_with_is_held_out(make_dataset: Make) -> None:
+    shard = make_dataset(train=10, validation=0)
+    for seed in range(5):
+        settings = {'frames': 3, 'test': 0, 'validation_fraction': 0.01, 'seed': seed}
+        assert draw_dataset(orm.Dict(settings), shard_00=shard)['begin'].splits['validation'] == 1
+
+
 def test_only_frames_that_differ_are_drawn(make_dataset: Make) -> None:
     dataset = make_dataset(train=3, validation=0, test=2)
     twice = {'shard_00': dataset, 'shard_01': dataset}

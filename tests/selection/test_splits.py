@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aiida_mlip_al.selection.splits import assign_splits, validate_split
+from aiida_mlip_al.selection.splits import assign_splits, missing_validation, validate_split
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -34,6 +34,22 @@ def test_many_small_rounds_keep_the_fraction() -> None:
     counts = [assign_splits(4, {'validation_fraction': 0.1}, generator).count('validation') for _ in range(4000)]
     assert set(counts) == {0, 1}
     assert np.mean(counts) == pytest.approx(0.4, abs=0.03)
+
+
+@pytest.mark.parametrize('n_frames', [2, 3, 6])
+def test_a_frame_to_begin_with_is_held_out_where_chance_held_out_none(n_frames: int) -> None:
+    settings = {'validation_fraction': 0.15}
+    chosen = [missing_validation(['train'] * n_frames, settings, rng(seed)) for seed in range(60)]
+    assert set(chosen) == set(range(n_frames))
+    assert chosen == [missing_validation(['train'] * n_frames, settings, rng(seed)) for seed in range(60)]
+    for splits, other in (
+        (['train', 'validation'], settings),
+        (['train'], settings),
+        ([], settings),
+        (['train'] * 9, {'validation_fraction': 0.0}),
+        (['test'] * 9, {'name': 'test'}),
+    ):
+        assert missing_validation(splits, other, rng()) is None
 
 
 def test_every_frame_has_the_same_chance() -> None:

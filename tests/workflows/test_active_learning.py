@@ -20,7 +20,7 @@ from aiida_mlip_al.workflows.explore import exploration_settings
 def builder(python_code: Any) -> Callable[..., Any]:
     """Return a factory of builders of a run of water and copper: ``builder(explore)``."""
 
-    def make(explore: dict[str, Any], select: dict[str, Any] | None = None) -> Any:
+    def make(explore: dict[str, Any], select: dict[str, Any] | None = None, **others: Any) -> Any:
         structures = [orm.StructureData(ase=atoms) for atoms in (molecule('H2O'), bulk('Cu', cubic=True))]
         return ActiveLearningWorkChain.get_builder_from_protocol(
             structures,
@@ -31,6 +31,7 @@ def builder(python_code: Any) -> Callable[..., Any]:
                 'explore': {'ase': explore},
                 'select': select or {},
                 'codes': {'default': python_code.full_label},
+                **others,
             },
         )
 
@@ -99,6 +100,34 @@ def test_what_the_exploration_does_not_record_is_refused(
     assert given.explore.settings.get_dict().get('stress_deviation', False) is (measure == 'stress')
     error = ActiveLearningWorkChain.spec().inputs.validate(given._inputs(prune=True))
     assert sentence in str(error)
+
+
+@pytest.mark.parametrize('train', [{}, {'uncertainty': {'llpr': {}}}])
+def test_a_run_begins_with_a_frame_for_validation(
+    builder: Callable[..., Any], make_dataset: Callable[..., Any], train: dict[str, Any]
+) -> None:
+    def message(datasets: list[Any], **changes: Any) -> str:
+        given = builder({}, train=train, datasets=[str(node.store().pk) for node in datasets], **changes)
+        return str(ActiveLearningWorkChain.spec().inputs.validate(given._inputs(prune=True)))
+
+    sentence = 'There is no frame for validation to begin with, which training needs: set `seed_validation_fraction`'
+    only_train, both = make_dataset(validation=0), make_dataset()
+    assert message([only_train]) == message([both], seed_validation_fraction=0) == message([both], seed=None) == 'None'
+    for silent in ({'seed_validation_fraction': 0}, {'seed': None}):
+        assert sentence in message([only_train], **silent)
+    assert sentence in message([], seed_validation_fraction=0)
+
+
+def test_labels_without_one_for_validation_end_the_run(process: Callable[..., Any], make_dataset: Any) -> None:
+    run = process({})
+    run.ctx.seeded, run.ctx.datasets = [], {'seeds': make_dataset(validation=0)}
+    failed = run.inspect_label_seeds()
+    assert (failed.status, failed.message.partition(', which')[0]) == (
+        402,
+        'Labelling failed: no frame for validation got a label',
+    )
+    run.ctx.datasets['given'] = make_dataset()
+    assert run.inspect_label_seeds() is None
 
 
 def test_all_describe_frames_by_what_the_selection_compares(builder: Callable[..., Any]) -> None:

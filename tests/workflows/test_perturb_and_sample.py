@@ -11,6 +11,8 @@ from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 from helpers.time_limit import terminated_when
 
+from aiida_mlip_al.report.story import story
+
 
 def run(**inputs):
     inputs['chains'] = {name: orm.List(list(chain)) for name, chain in inputs['chains'].items()}
@@ -41,6 +43,24 @@ def test_chains_of_pure_steps(copper):
     again, _ = run(structures=structures, chains=chains, seed=3, split={'validation_fraction': 0.25})
     for name, frame in frames.items():
         assert again['frames'][name].base.caching.get_hash() == frame.base.caching.get_hash()
+
+
+def test_one_frame_of_all_chains_is_held_out_whatever_chance_does(copper):
+    chains = {name: [{'rattle': {'copies': 1, 'stdev': 0.02}}] for name in ('one', 'other')}
+
+    def splits(seed, fraction):
+        results, node = run(structures=copper(1), chains=chains, seed=seed, split={'validation_fraction': fraction})
+        assert node.exit_status == 0
+        assert {frame.origin['kind'] for frame in results['frames'].values()} == {'rattle'}
+        for frame in results['frames'].values():
+            if frame.split == 'validation':
+                assert 'is held out for validation by hold_out' in story(frame)[0]
+                assert 'was made by the seeding step `rattle`' in story(frame)[1]
+        return [results['frames'][name].split for name in sorted(results['frames'])]
+
+    assert sorted(splits(0, 0.01)) == ['train', 'validation']
+    assert splits(0, 0.01) == splits(0, 0.01)
+    assert splits(0, 0.0) == ['train', 'train']
 
 
 def test_md_between_pure_steps(python_code, emt, copper):

@@ -191,7 +191,7 @@ def test_files_and_nodes_are_pools(overrides: Callable[..., dict[str, Any]], tmp
 
 
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
-    made = builder(overrides([labelled(4).pk], [labelled(3, seed=1)], select={'descriptors': 'gradient'}))
+    made = builder(overrides([labelled(4).pk], [labelled(3, 1, 'validation')], select={'descriptors': 'gradient'}))
     validate = ActiveLearningWorkChain.spec().inputs.validate
     assert made.explore.pool.settings['descriptors'] == 'gradient'
     assert validate(made._inputs(prune=True)) is None
@@ -200,7 +200,9 @@ def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[s
 
 
 def test_what_was_chosen_in_vain_is_not_looked_at_again(overrides: Callable[..., dict[str, Any]]) -> None:
-    run = instantiate_process(get_manager().get_runner(), builder(overrides([labelled(4).pk], [labelled(3, seed=1)])))
+    run = instantiate_process(
+        get_manager().get_runner(), builder(overrides([labelled(4).pk], [labelled(3, 1, 'validation')]))
+    )
     run.setup()
     frames = [FrameData.from_ase(molecule('H2O')).store() for _ in range(3)]
     run.ctx.chosen = [frame.pk for frame in frames]
