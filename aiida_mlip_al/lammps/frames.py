@@ -150,7 +150,7 @@ def sound_frames(frames: Frames, end: End, settings: LammpsExploreSettings, box:
         if found is not None:
             frames, end = frames.take(slice(row + 1)), found
             break
-    stride = settings.stride or settings.check_interval
+    stride = settings.recorded_every
     recorded = (frames.steps > settings.equilibration) & (frames.steps % stride == 0)
     if end.reason not in ('finished', 'killed', 'terminated', 'timeout') and len(frames):
         recorded[-1] = True

@@ -80,7 +80,7 @@ def walker_script(
         'temperature': temperatures[0],
         'seed': seed,
         'check_interval': settings.check_interval,
-        'stride': settings.stride or settings.check_interval,
+        'stride': settings.recorded_every,
         'restart_interval': settings.restart_interval or max(1, settings.last_step // 10),
         'fixes': list(_fixes(settings, box, temperatures[0], seed, biased)),
         'limits': list(_limits(settings, box, max(temperatures))),

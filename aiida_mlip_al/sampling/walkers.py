@@ -48,6 +48,8 @@ class Dynamics(StepParameters):
     def _check_dynamics(self) -> Dynamics:
         if self.has_pressure != (self.ensemble == 'npt'):
             raise ValueError("'pressure' (GPa) goes with ensemble 'npt' and only with it")
+        if isinstance(self.barostat_mask, list) and not any(self.barostat_mask):
+            raise ValueError("'barostat_mask' lets no axis change: choose the ensemble 'nvt', or set an axis to true")
         return self
 
     @property
@@ -191,7 +193,17 @@ class ExploreSettings(Dynamics):
     def _check_stride(self) -> ExploreSettings:
         if self.stride is not None and self.stride % self.check_interval:
             raise ValueError(f"'stride' ({self.stride}) must be a multiple of 'check_interval' ({self.check_interval})")
+        if self.recorded_every > self.steps:
+            name = 'check_interval' if self.stride is None else 'stride'
+            raise ValueError(
+                f"'{name}' ({self.recorded_every}) must not exceed 'steps' ({self.steps}), or no frame is recorded"
+            )
         return self
+
+    @property
+    def recorded_every(self) -> int:
+        """Steps between recorded frames."""
+        return self.stride or self.check_interval
 
     @property
     def has_pressure(self) -> bool:

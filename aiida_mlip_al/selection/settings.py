@@ -100,6 +100,11 @@ class SelectParameters(StepParameters):
             raise ValueError(f"'upper' ({self.upper}) must not be below 'lower' ({self.lower})")
         return self
 
+    @model_validator(mode='after')
+    def _limits(self) -> SelectParameters:
+        _ = self.limits
+        return self
+
 
 class PropertyGate(StepParameters):
     """How much the properties that a committee predicts for the given structures may differ from those of the committee before.

@@ -119,6 +119,9 @@ def test_training_parameters_are_mace_arguments_and_ours():
         ('train.mace.final', {'x': 1}, '`x` is not a known key'),
         ('train.mace.min_members', 9, 'min_members (9) exceeds members ('),
         ('explore.ase.ensemble', 'npt', "'pressure' (GPa) goes with ensemble 'npt'"),
+        ('explore.ase.steps', 10, "'check_interval' (20) must not exceed 'steps' (10), or no frame is recorded"),
+        ('seed', [{'md': {'barostat_mask': [False] * 3}}], "'barostat_mask' lets no axis change"),
+        ('select.angle_range', [150, 30], "'angle_range' must be two rising angles"),
         ('explore.ase.temperature', -300, 'greater than 0'),
         ('codes', {'lable': 'x'}, '`lable` is not a stage'),
         ('reference_energies', {'Xx': 1.0}, '`Xx` is not an element'),
@@ -208,11 +211,11 @@ def test_settings_of_the_explorers_are_documented():
 
 
 def test_explorer_takes_the_numbers_of_the_protocol():
-    lammps = make_config({**GOOD, 'protocol': 'balanced', 'explore': {'lammps': {'steps': 7}}}).explore
+    lammps = make_config({**GOOD, 'protocol': 'balanced', 'explore': {'lammps': {'steps': 70}}}).explore
     ase = make_config({**GOOD, 'protocol': 'balanced'}).explore
     assert (lammps.ase, ase.lammps) == (None, None)
     assert lammps.settings.temperatures == ase.settings.temperatures == [300.0, 600.0, 900.0]
-    assert (lammps.settings.steps, ase.settings.steps) == (7, 20000)
+    assert (lammps.settings.steps, ase.settings.steps) == (70, 20000)
 
 
 def test_a_pool_has_no_dynamics_and_no_upper_level():

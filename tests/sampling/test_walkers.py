@@ -159,6 +159,15 @@ def test_distance_limits_are_passed_on_where_there_are_some() -> None:
         ({'pressure': 1.0}, "explore: 'pressure' (GPa) goes with ensemble 'npt' and only with it"),
         ({'pressure_ramp': [0.0, 1.0]}, "explore: 'pressure' (GPa) goes with ensemble 'npt' and only with it"),
         ({'stride': 15}, "explore: 'stride' (15) must be a multiple of 'check_interval' (10)"),
+        (
+            {'steps': 100, 'check_interval': 200},
+            "explore: 'check_interval' (200) must not exceed 'steps' (100), or no frame is recorded",
+        ),
+        ({'steps': 100, 'stride': 110}, "explore: 'stride' (110) must not exceed 'steps' (100)"),
+        (
+            {'check_interval': 200, 'systems': {'Cu': {'steps': 100}}},
+            "explore: system Cu: 'check_interval' (200) must not exceed 'steps' (100)",
+        ),
         ({'temperature': -5.0}, "explore: 'temperature' "),
         ({'temperature': []}, "explore: 'temperature' "),
         ({'temperature_ramp': [300.0]}, "explore: 'temperature_ramp' "),
@@ -166,6 +175,10 @@ def test_distance_limits_are_passed_on_where_there_are_some() -> None:
         ({'walkers': 0}, "explore: 'walkers' should be greater than or equal to 1, got 0"),
         ({'timestep_fs': 20.0}, "explore: 'timestep_fs' should be less than or equal to 10, got 20.0"),
         ({'barostat_mask': [True]}, "explore: 'barostat_mask' "),
+        (
+            {'barostat_mask': [False] * 3, 'ensemble': 'npt', 'pressure': 0.0},
+            "explore: 'barostat_mask' lets no axis change: choose the ensemble 'nvt', or set an axis to true",
+        ),
         ({'distance_limits': [{'pair': [1, 1], 'max': 2.0}]}, "explore: 'distance_limits' 'pair' names atom 1 twice"),
         (
             {'distance_limits': [{'pair': [0, 1]}]},

@@ -48,6 +48,11 @@ def test_accepted_levels(values: dict[str, Any]) -> None:
         ({'levels': {'moving_average': {'c_x': -1}}}, "select: 'levels' should be greater than -1, got -1"),
         ({'tolerance': 0.1, 'measure': 'median'}, "select: 'measure' should be 'max', 'mean', "),
         ({'tolerance': 0.1, 'max_per_system': 0}, "select: 'max_per_system' should be greater than or equal to 1 or "),
+        (
+            {'tolerance': 0.1, 'angle_range': [150, 30]},
+            "select: 'angle_range' must be two rising angles between 0 and 180 degrees, got (150.0, 30.0)",
+        ),
+        ({'tolerance': 0.1, 'angle_range': [20, 400]}, "select: 'angle_range' must be two rising angles"),
         ({'lower': 0.2, 'upper': 0.1}, "select: 'upper' (0.1) must not be below 'lower' (0.2)"),
         ({'tolerance': -1}, "select: 'tolerance' should be greater than 0, got -1"),
         ({'tolerance': float('nan')}, "select: 'tolerance' should be"),
