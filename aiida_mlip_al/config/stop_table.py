@@ -58,7 +58,8 @@ An iteration audits `audit_fraction` of its `max_labels`: 3 frames of 30 with 0.
 * `rdf`: g(r) up to 6 Å in bins of 0.1 Å from that MD. Σ|new - old| / Σ(new + old). Two MD runs of one and the same potential
   differ too, 1000 steps of one ethanol molecule with another seed by 0.065: ask for no less than your cell and `steps` can tell.
 
-What cannot be computed (atoms that do not relax, MD that runs away) is not met, and the report of the job says why.
+MD, so `drift` and `rdf`, is of structures of two atoms or more. A property that none of the `structures` has is refused. What
+cannot be computed (atoms that do not relax, MD that runs away) is not met, and the report of the job says why.
 
 ## Limits
 

@@ -111,7 +111,7 @@ def predict(atoms: Atoms, settings: dict[str, Any]) -> tuple[dict[str, Any], dic
         wanted.append((('volume', 'bulk_modulus', 'equation_of_state'), lambda: equation_of_state(atoms)))
     if settings['frequencies']:
         wanted.append((('frequencies',), lambda: {'frequencies': frequencies(atoms)}))
-    if settings['dynamics'] is not None:
+    if settings['dynamics'] is not None and len(atoms) > 1:
         wanted.append((('drift', 'temperature_K', 'rdf'), lambda: dynamics(atoms, **settings['dynamics'])))
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}

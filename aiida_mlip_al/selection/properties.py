@@ -110,5 +110,7 @@ CHANGES: dict[str, Callable[[Any, Any], float]] = {
     'rdf': distance_change,
     'drift': size_of_the_present,
 }
+#: What only some structures have, by property: of how many atoms at least, in how many periodic directions.
+NEEDS = {'volume': (1, 3), 'bulk_modulus': (1, 3), 'rdf': (2, 0), 'drift': (2, 0)}
 #: Units of the changes that are not relative.
 UNITS = {'frequencies': 'THz', 'drift': 'meV/atom/ps'}

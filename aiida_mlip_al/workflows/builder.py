@@ -30,6 +30,7 @@ from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import job_positions, parse_steps
 from aiida_mlip_al.sampling.spread import spread_walkers
 from aiida_mlip_al.sampling.substitution import SubstitutionParameters
+from aiida_mlip_al.selection.properties import NEEDS
 
 from .explore_engines import conversion
 from .seed_stages import vasp_level_of
@@ -181,6 +182,21 @@ def check_elements(config: RunConfig, structures: Mapping[str, orm.StructureData
         raise ConfigError(
             f'The element {missing[0]} has no reference energy: add it to `reference_energies`, or leave all out to fit them.'
         )
+
+
+def check_properties(config: RunConfig, structures: Mapping[str, orm.StructureData]) -> None:
+    """Refuse a property to stop by that none of the structures has.
+
+    :raises ConfigError: naming the property.
+    """
+    for name in config.stop.properties.tolerances if config.stop.properties is not None else ():
+        n_atoms, n_periodic = NEEDS.get(name, (1, 0))
+        if not any(len(node.sites) >= n_atoms and sum(node.pbc) >= n_periodic for node in structures.values()):
+            kind = 'is periodic in three directions' if n_periodic else f'has {n_atoms} atoms'
+            raise ConfigError(
+                f'None of the `structures` {kind}, so that none has the property `{name}`: leave it out of `stop.properties`, or '
+                'give a structure that has it.'
+            )
 
 
 class Inputs:
@@ -482,6 +498,7 @@ class Inputs:
                 'seed': orm.Int(config.random_seed + 1_000_003),
             }
         if config.stop.properties is not None:
+            check_properties(config, self.structures)
             settings = orm.Dict(config.stop.properties.job_settings())
             inputs['properties'] = {**self.job('evaluate'), 'settings': settings}
         return inputs

@@ -115,7 +115,7 @@ class TestDynamics:
 
 def test_job(job, committee_files) -> None:
     """A molecule and a crystal with models that were never trained: what has no value says why, the rest is there."""
-    structures = [molecule('CH3CH2OH'), bulk('C')]
+    structures = [molecule('CH3CH2OH'), bulk('C'), bulk('C', 'fcc', a=2.5)]
     config = {
         'models': [str(file) for file in committee_files[:1]],
         'equation_of_state': True,
@@ -124,15 +124,17 @@ def test_job(job, committee_files) -> None:
     }
     status = job.run_here('properties', config, structures)
     assert status['finished'], status
-    assert status['n_structures'] == 2
+    assert status['n_structures'] == 3
     lines = [json.loads(line) for line in (job.folder / 'properties.jsonl').read_text().splitlines()]
-    assert [line['index'] for line in lines] == [0, 1]
+    assert [line['index'] for line in lines] == [0, 1, 2]
+    assert not {'drift', 'rdf'} & {*lines[2]['values'], *lines[2]['problems']}, 'one atom does not move'
     assert 'volume' not in lines[0]['values']
     assert 'volume' in lines[1]['values']
     for line in lines:
         assert (
             (line['values']['volume'] is None) == ('volume' in line['problems']) if 'volume' in line['values'] else True
         )
+    for line in lines[:2]:
         assert np.isfinite(line['values']['drift'])
         assert len(line['values']['rdf']['g']) == 60
 

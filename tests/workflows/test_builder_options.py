@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from aiida import orm
-from ase.build import bulk
+from ase import Atoms
+from ase.build import bulk, molecule
 from click.testing import CliRunner
 
 from aiida_mlip_al.cli import main
-from aiida_mlip_al.config import make_config
+from aiida_mlip_al.config import ConfigError, make_config
 from aiida_mlip_al.workflows.builder import Inputs
 
 STAGE_OF = {
@@ -105,6 +106,28 @@ def test_time_limits_of_the_protocol_reach_every_job_and_the_file_goes_over_them
         'label': {90},
     }
     assert limits(default={'max_wallclock_seconds': None}) == {stage: {None} for stage in silent}
+
+
+@pytest.mark.parametrize(
+    ('structure', 'having', 'lacking'),
+    [
+        (molecule('H2O'), {'frequencies', 'rdf', 'drift'}, {'volume', 'bulk_modulus'}),
+        (bulk('Cu'), {'volume', 'bulk_modulus', 'frequencies'}, {'rdf', 'drift'}),
+        (bulk('Cu', cubic=True), {'volume', 'bulk_modulus', 'frequencies', 'rdf', 'drift'}, set()),
+    ],
+)
+def test_a_property_that_no_structure_has_is_refused(
+    values: dict[str, Any], tmp_path: Path, structure: Atoms, having: set[str], lacking: set[str]
+) -> None:
+    def make(*names: str) -> Any:
+        changes = {'stop': {'properties': dict.fromkeys(names, 0.1)}}
+        return Inputs(make_config({**values, **changes}), tmp_path).run()['properties']
+
+    structure.write(tmp_path / 'cu.xyz')
+    assert make(*having)
+    for name in lacking:
+        with pytest.raises(ConfigError, match=f'^None of the .* the property `{name}`: leave it'):
+            make('frequencies', name)
 
 
 def test_a_wrong_option_gets_one_sentence_at_the_dry_run(values: dict[str, Any], tmp_path: Path) -> None:
