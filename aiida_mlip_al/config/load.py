@@ -26,9 +26,17 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     if not isinstance(values, dict):
         raise ConfigError('The input must be keys and values, such as `structures: [ethanol.xyz]`.')
     try:
-        return RunConfig.model_validate(merge(silent_values(values), values))
+        config = RunConfig.model_validate(merge(silent_values(values), values))
     except ValidationError as error:
         raise ConfigError(sentence(RunConfig, error)) from None
+    stop = config.stop
+    # The rounds of a protocol do not hinder a short run.
+    if stop.rounds > stop.max_iterations and 'rounds' in (values.get('stop') or {}):
+        raise ConfigError(
+            f'`stop.rounds` ({stop.rounds}) exceeds `stop.max_iterations` ({stop.max_iterations}): raise that, or ask for fewer '
+            'rounds.'
+        )
+    return config
 
 
 def silent_values(values: dict[str, Any]) -> dict[str, Any]:

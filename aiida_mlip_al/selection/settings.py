@@ -211,6 +211,12 @@ class StopParameters(StepParameters):
     def _gain_of_a_budget(self) -> StopParameters:
         if self.min_gain is not None and self.max_labels is None:
             raise ValueError("'min_gain' needs 'max_labels': it asks what the labels that are left would bring")
+        needed = self.gain_rounds + self.rounds - 1
+        if self.min_gain is not None and needed > self.max_iterations:
+            raise ValueError(
+                f"'min_gain' takes {needed} iterations ('gain_rounds' + 'rounds' - 1), but 'max_iterations' is "
+                f'{self.max_iterations}: raise it, ask for fewer rounds, or leave it out'
+            )
         return self
 
 

@@ -135,6 +135,14 @@ def test_each_mistake_gets_one_sentence(path, value, sentence):
     assert '\n' not in str(caught.value)
 
 
+def test_only_rounds_of_the_file_must_fit_into_the_iterations():
+    for stop in ({'max_iterations': 1}, {'max_iterations': 3, 'rounds': 3}):
+        assert make_config(changed('stop', stop)).stop.max_iterations == stop['max_iterations']
+    for stop in ({'max_iterations': 2, 'rounds': 5}, {'rounds': 5}):
+        with pytest.raises(ConfigError, match=re.escape('`stop.rounds` (5) exceeds `stop.max_iterations` (2): raise')):
+            make_config(changed('stop', stop))
+
+
 def test_a_missing_section_is_named():
     with pytest.raises(ConfigError, match='`labels` is missing'):
         make_config({'structures': ['x.xyz'], 'protocol': 'quickstart'})

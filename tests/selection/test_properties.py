@@ -89,6 +89,10 @@ def test_job_settings_do_not_depend_on_tolerances() -> None:
         ({'properties': {}}, "stop: 'properties' give a tolerance for at least one of volume, bulk_modulus"),
         ({'min_gain': 0.1}, "stop: 'min_gain' needs 'max_labels'"),
         (
+            {'min_gain': 0.1, 'max_labels': 100, 'gain_rounds': 6, 'max_iterations': 3},
+            "stop: 'min_gain' takes 7 iterations ('gain_rounds' + 'rounds' - 1), but 'max_iterations' is 3",
+        ),
+        (
             {'min_gain': 0.1, 'max_labels': 100, 'gain_rounds': 2},
             "stop: 'gain_rounds' should be greater than or equal to 3",
         ),
