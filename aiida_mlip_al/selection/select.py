@@ -41,7 +41,7 @@ class SelectionSettings:
 
     :param max_labels: budget of one iteration, audit included.
     :param audit_fraction: part of the budget spent on random accurate frames, to measure how often they are not; at
-        least one frame unless it is 0 or the budget is a single label.
+        least one frame unless it is 0 or the budget is a single label, and never all labels unless it is 1.
     :param diversity: order of the candidates: 'farthest_point' from the training set and each other, the same within the
         'largest_cluster' (default), 'top' by deviation, 'random', 'stratified' (each of the ``strata`` in turn), or 'rmsd'
         ('top' among molecules that differ).
@@ -101,8 +101,10 @@ class SelectionSettings:
     @property
     def n_audit(self) -> int:
         """Labels set aside for the audit."""
-        rounded = int(self.audit_fraction * self.max_labels + 0.5)
-        return max(1, rounded) if self.audit_fraction > 0 and self.max_labels > 1 else rounded
+        if self.audit_fraction == 1:
+            return self.max_labels
+        wanted = max(1, int(self.audit_fraction * self.max_labels + 0.5)) if self.audit_fraction > 0 else 0
+        return max(0, min(wanted, self.max_labels - 1))
 
 
 @dataclass(frozen=True)

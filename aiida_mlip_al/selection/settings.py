@@ -36,7 +36,10 @@ class SelectParameters(StepParameters):
     max_labels: int = Field(default=20, ge=1, description='labels of one iteration, audit included')
     label_budget: int | None = Field(default=None, ge=1, description='labels of the whole run, seeds included')
     audit_fraction: float = Field(
-        default=0.05, ge=0, le=1, description='part of the labels spent on random accurate frames'
+        default=0.05,
+        ge=0,
+        le=1,
+        description='part of the labels spent on random accurate frames; all of them only if it is 1',
     )
     diversity: Diversity = Field(default='largest_cluster', description='order of the candidates')
     descriptors: Descriptors = Field(default='features', description='what frames are compared by')
