@@ -127,10 +127,11 @@ systems of different size the size decides. Duplicates are looked for in the sam
 
 Several systems in one run: `max_per_system` (the same atoms in the same order and the same periodic directions, as walkers have
 that started from one structure) and `max_per_composition` (the same reduced formula: a cell and its supercells) are numbers, or
-`fair`: an even share, where what one leaves goes to the others. Two phases of the same atoms count as one system;
-`max_per_trajectory` sets a limit to them, and with `fair` each walker, so each temperature, has its share. The shares are of
-candidates; the audit is drawn from all accurate frames. Temperatures, pressures and walkers of each system:
-[`explore: {ase: {systems: …}}`](exploring.md).
+`fair`: an even share, where what one leaves goes to the others. They take turns, so that shares differ by one at most as far as
+there are candidates; of several kinds that are `fair` compositions go first, then the systems of each, then their trajectories. Two
+phases of the same atoms count as one system; `max_per_trajectory` sets a limit to them, and with `fair` each walker, so each
+temperature, has its share. The shares are of candidates; the audit is drawn from all accurate frames. Temperatures, pressures and
+walkers of each system: [`explore: {ase: {systems: …}}`](exploring.md).
 """
 
 PEER_TEXT = """\

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from aiida_mlip_al.selection.quota import Quotas
+from aiida_mlip_al.selection.quota import Most, Quotas
 
 Floats = NDArray[np.float64]
 _BLOCK = 1024
@@ -48,7 +48,7 @@ def farthest_point_order(
     *,
     largest_cluster: bool = False,
     groups: ArrayLike | None = None,
-    per_group: int | list[int | None] | None = None,
+    per_group: Most | list[Most] = None,
 ) -> tuple[NDArray[np.int_], Floats]:
     """Farthest-point order: each next frame is the one farthest from all that exist or were taken before.
 
@@ -64,8 +64,8 @@ def farthest_point_order(
     :param start: index of the first frame, used only when nothing exists.
     :param largest_cluster: look in the largest cluster only.
     :param groups: (N,) group of each frame, or (N, G) for G kinds of groups, for ``per_group``.
-    :param per_group: most frames to take from one group, of all kinds or of each; fewer than ``count`` are then taken if the
-        groups run out.
+    :param per_group: most frames to take from one group, of all kinds or of each, or 'fair'; see :class:`.quota.Quotas`. Fewer
+        than ``count`` are then taken if the groups run out.
     :returns: indices in order, and the distance of each to its nearest predecessor when taken (infinite for the first
         of all).
     """

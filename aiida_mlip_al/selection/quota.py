@@ -2,66 +2,56 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Most = int | Literal['fair'] | None
+
 
 class Quotas:
-    """Which frames may still be taken.
+    """Which frames may be taken next.
+
+    Fair groups take turns: as long as it has frames left, none is taken a frame ahead of another. Of several kinds of fair
+    groups the first one goes first: its groups take turns, and within each of them those of the next kind.
 
     :param groups: (N,) or (N, G) number of the group of each frame, for one kind of group or for G of them.
-    :param most: most frames of one group, for all kinds or for each of them; None: no limit.
+    :param most: most frames of one group, for all kinds or for each of them; 'fair': turns; None: no limit.
     """
 
-    def __init__(self, groups: ArrayLike, most: int | list[int | None] | None) -> None:
+    def __init__(self, groups: ArrayLike, most: Most | list[Most]) -> None:
         numbers = np.asarray(groups, dtype=int)
         self._groups = numbers[:, None] if numbers.ndim == 1 else numbers
-        n_kinds = self._groups.shape[1]
-        self._most = most if isinstance(most, list) else [most] * n_kinds
-        self._taken: list[Counter[int]] = [Counter() for _ in range(n_kinds)]
-        self.free: NDArray[np.bool_] = np.ones(len(self._groups), dtype=bool)
+        self._most = most if isinstance(most, list) else [most] * self._groups.shape[1]
+        self._taken = np.zeros_like(self._groups)
+        self._left = np.ones(len(self._groups), dtype=bool)
+        self.free: NDArray[np.bool_] = self._left
 
     def take(self, index: int) -> None:
-        """Take a frame; none is free any more of a group that is used up by it.
+        """Take a frame; the groups that it is of are then used up, or wait for their turn.
 
         :param index: of the frame.
         """
-        self.free[index] = False
-        for kind, (taken, most) in enumerate(zip(self._taken, self._most, strict=True)):
-            group = int(self._groups[index, kind])
-            taken[group] += 1
-            if most is not None and taken[group] >= most:
-                self.free[self._groups[:, kind] == group] = False
+        self._left[index] = False
+        self._taken += self._groups == self._groups[index]
+        for taken, most in zip(self._taken.T, self._most, strict=True):
+            if isinstance(most, int):
+                self._left &= taken < most
+        self.free = self._left
+        for taken, most in zip(self._taken.T, self._most, strict=True):
+            if most == 'fair' and self.free.any():
+                self.free = self.free & (taken == taken[self.free].min())
 
     def take_in_order(self, order: NDArray[np.int_], count: int) -> NDArray[np.int_]:
-        """Take the first frames of an order that are free.
+        """Take frames one by one, each time the first one of an order that is free.
 
         :param order: indices.
         :param count: frames to take at most.
-        :returns: those taken, in order.
+        :returns: those taken, in the order in which they were.
         """
         taken: list[int] = []
-        for index in order.tolist():
-            if len(taken) >= count:
-                break
-            if self.free[index]:
-                self.take(index)
-                taken.append(index)
+        while len(taken) < count and self.free[order].any():
+            taken.append(int(order[np.argmax(self.free[order])]))
+            self.take(taken[-1])
         return np.array(taken, dtype=int)
-
-
-def fair_share(groups: ArrayLike, count: int) -> int:
-    """Return the most frames of one group with which a budget is used up and shared as evenly as can be.
-
-    What a group leaves unused, because it has too few frames, goes to the others.
-
-    :param groups: (N,) number of the group of each frame.
-    :param count: the budget.
-    """
-    sizes = np.unique(np.asarray(groups, dtype=int), return_counts=True)[1]
-    share = 1
-    while np.minimum(sizes, share).sum() < min(count, sizes.sum()):
-        share += 1
-    return share

@@ -23,7 +23,7 @@ from aiida_mlip_al.selection.diversity import (
     strata,
     stratified_order,
 )
-from aiida_mlip_al.selection.quota import Quotas, fair_share
+from aiida_mlip_al.selection.quota import Most, Quotas
 from aiida_mlip_al.selection.rmsd import alike_molecules
 from aiida_mlip_al.selection.sanity import NON_FINITE, PhysicalLimits, value_reasons
 from aiida_mlip_al.selection.verdict import Codes, Verdict, count_verdicts
@@ -54,7 +54,7 @@ class SelectionSettings:
     :param strata: what the strata are of.
     :param min_rmsd: with 'rmsd', molecules closer than this (Å) are duplicates, whatever their descriptors.
     :param exclude_hydrogen: with 'rmsd', compare the other atoms, if there are at least three.
-    :param max_per_trajectory: most candidates taken from one trajectory; 'fair' shares the budget evenly as far as there are
+    :param max_per_trajectory: most candidates taken from one trajectory; 'fair': the trajectories take turns as far as there are
         candidates; None for no limit.
     :param max_per_system: the same for each system.
     :param max_per_composition: the same for each composition.
@@ -231,8 +231,8 @@ def select_frames(
     accurate = np.flatnonzero(verdicts == Verdict.ACCURATE.code)
     audit = np.random.default_rng(stream(settings.seed, 'audit')).permutation(accurate)[: settings.n_audit]
     budget = settings.max_labels - len(audit)
-    kinds = [_numbers(values, n_frames)[candidates] for values in (trajectory, system, composition)]
-    quotas = _quotas(settings, kinds, budget)
+    kinds = np.transpose([_numbers(values, n_frames)[candidates] for values in (composition, system, trajectory)])
+    quotas: list[Most] = [settings.max_per_composition, settings.max_per_system, settings.max_per_trajectory]
     if settings.diversity in _BY_DESCRIPTORS and features is not None and scaled is not None:
         as_given = settings.descriptors == 'gradient'
         taken = farthest_point_order(
@@ -240,13 +240,13 @@ def select_frames(
             known if as_given else scaled_known,
             budget,
             largest_cluster=settings.diversity == 'largest_cluster',
-            groups=np.transpose(kinds),
+            groups=kinds,
             per_group=quotas,
         )[0]
     else:
         heat = np.zeros(n_frames) if temperature is None else np.asarray(temperature, dtype=float)
-        order = _order(settings, deviation[candidates], heat[candidates], kinds[0])
-        taken = Quotas(np.transpose(kinds), quotas).take_in_order(order, budget)
+        order = _order(settings, deviation[candidates], heat[candidates], kinds[:, -1])
+        taken = Quotas(kinds, quotas).take_in_order(order, budget)
     selected = candidates[taken]
 
     verdicts[candidates] = Verdict.OVER_BUDGET.code
@@ -292,14 +292,6 @@ def _scaled(
 
 def _numbers(values: ArrayLike | None, n_frames: int) -> Indices:
     return np.zeros(n_frames, dtype=int) if values is None else np.asarray(values, dtype=int)
-
-
-def _quotas(settings: SelectionSettings, kinds: Sequence[Indices], budget: int) -> list[int | None]:
-    """Most candidates of one trajectory, of one system and of one composition."""
-    shares = (settings.max_per_trajectory, settings.max_per_system, settings.max_per_composition)
-    return [
-        fair_share(groups, budget) if share == 'fair' else share for groups, share in zip(kinds, shares, strict=True)
-    ]
 
 
 def _order(settings: SelectionSettings, deviation: Floats, temperature: Floats, trajectory: Indices) -> Indices:

@@ -222,7 +222,7 @@ def test_one_trajectory_cannot_take_the_whole_budget() -> None:
     settings = SelectionSettings(3, 0, 'top', max_per_trajectory=2)
     assert select_frames(deviation, LEVELS, settings, trajectory=trajectory).chosen.tolist() == [0, 1, 3]
     fair = SelectionSettings(4, 0, 'top', max_per_trajectory='fair')
-    assert select_frames(deviation, LEVELS, fair, trajectory=trajectory).chosen.tolist() == [0, 1, 3, 4]
+    assert select_frames(deviation, LEVELS, fair, trajectory=trajectory).chosen.tolist() == [0, 3, 1, 4]
     far = SelectionSettings(3, 0, max_per_trajectory=1)
     selection = select_frames(deviation, LEVELS, far, trajectory=trajectory, descriptors=line(0, 1, 9, 5, 6))
     assert selection.chosen.tolist() == [0, 4]
@@ -325,6 +325,16 @@ def test_farthest_points_share_the_budget_too() -> None:
 
     assert share(None) > 7
     assert share('fair') == 5
+
+
+@pytest.mark.parametrize('diversity', ['top', 'random', 'stratified', 'farthest_point', 'largest_cluster'])
+def test_fair_shares_differ_by_one_at_most(diversity: str) -> None:
+    rng = np.random.default_rng(3)
+    system = np.repeat(np.arange(10), 5)
+    descriptors = rng.normal(size=(50, 3)) * (1 + system[:, None])
+    settings = SelectionSettings(11, 0, diversity, max_per_system='fair')  # type: ignore[arg-type]
+    chosen = select_frames(rng.uniform(0.2, 0.9, 50), LEVELS, settings, descriptors=descriptors, system=system).chosen
+    assert sorted(np.bincount(system[chosen])) == [1] * 9 + [2]
 
 
 def test_stratified_choice_is_flat_over_what_is_asked_for() -> None:
