@@ -89,7 +89,8 @@ def seed_frames(segment: orm.Dict, split: orm.Dict, **inputs: Any) -> dict[str, 
     kept, made = result.kept, list(zip(result.frames, result.records, strict=True))
     splits = assign_splits(len(kept) + len(made), split.get_dict(), np.random.default_rng(stream(seed, 'split')))
     frames: list[FrameData] = []
-    for (frame, record), name in zip([*kept, *made], splits, strict=True):
+    for (frame, record), drawn in zip([*kept, *made], splits, strict=True):
+        is_isolated = len(frame) == 1 and not frame.pbc.any()
         first = record
         while first['parent'] is not None:
             first = first['parent']
@@ -97,7 +98,7 @@ def seed_frames(segment: orm.Dict, split: orm.Dict, **inputs: Any) -> dict[str, 
         frames.append(
             FrameData.from_ase(
                 frame,
-                name,
+                'train' if drawn == 'validation' and is_isolated else drawn,  # it has no forces to be wrong about
                 kind=record['seeder'],
                 parent_uuid=parent.uuid,
                 index=len(frames),

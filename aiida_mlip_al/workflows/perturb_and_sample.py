@@ -296,7 +296,7 @@ class PerturbAndSampleWorkChain(Pool):
 
     def hold_out(self) -> None:
         """Hold out a frame for validation where chance has held out none."""
-        names = sorted(self.ctx.frames)
+        names = sorted(name for name, frame in self.ctx.frames.items() if len(frame.sites) > 1 or any(frame.pbc))
         splits = [self.ctx.frames[name].split for name in names]
         rng = np.random.default_rng(stream(self.inputs.seed.value, 'hold_out'))
         index = missing_validation(splits, self.inputs.split.get_dict(), rng)

@@ -110,6 +110,17 @@ class TestSeedFrames:
         assert last.get_formula() == 'CH4'
         assert first.creator.process_label == 'seed_frames'
 
+    def test_isolated_atoms_are_trained_on(self) -> None:
+        segment = {'chain': [{'isolated_atoms': {}}], 'start': 0, 'stop': 1, 'seed': 3}
+        structures = {'a': orm.StructureData(ase=molecule('CH3CH2OH')).store()}
+        made = seed_functions.seed_frames(
+            orm.Dict(segment), orm.Dict({'validation_fraction': 0.9}), structures=structures
+        )
+        splits = {len(frame.sites): frame.split for kind in ('kept', 'frames') for frame in made[kind].values()}
+        assert splits[1] == 'train'
+        tested = seed_functions.seed_frames(orm.Dict(segment), orm.Dict({'name': 'test'}), structures=structures)
+        assert {frame.split for frame in tested['frames'].values()} == {'test'}
+
     def test_equal_seeds_give_equal_hashes(self) -> None:
         def hashes(seed: int) -> set[str]:
             water = orm.StructureData(ase=molecule('H2O')).store()
