@@ -23,7 +23,7 @@ Indices = NDArray[np.int_]
 PROTOCOL = 'balanced'
 _EVERYTHING: dict[str, Any] = {'levels': {'adaptive_lower': {'number': 0, 'fraction': 1}}, 'upper': None}
 # Rules that are the protocol's `select`, but for what they say themselves.
-_OURS = ('ours', 'farthest', 'fair', 'strict', 'gradient', 'far_gradient', 'pool', 'llpr')
+_OURS = ('ours', 'upper', 'farthest', 'fair', 'strict', 'gradient', 'far_gradient', 'llpr')
 _NO_EXTRAS: dict[str, Any] = {'audit_fraction': 0, 'duplicate_tolerance': None}
 
 
@@ -56,7 +56,7 @@ class Rule:
         return kind if self.options.descriptors == 'features' else f'{kind}_{self.options.descriptors}'
 
 
-OURS = Rule('ours: conformal level, largest cluster', 'ours', 4, {})
+OURS = Rule('ours: conformal level, largest cluster', 'ours', 4, {'upper': None})
 RULES = (
     Rule('random', 'random', 0, None),
     Rule('time-uniform', 'time', 0, None),
@@ -83,7 +83,7 @@ RULES = (
     Rule('ours, tolerance of 0.05 eV/Å', 'strict', 4, {'tolerance': 0.05}),
     Rule('ours, by the gradient', 'gradient', 4, {'descriptors': 'gradient'}),
     Rule("ours, by MaxDist's choice", 'far_gradient', 4, {'diversity': 'farthest_point', 'descriptors': 'gradient'}),
-    Rule('ours, no upper level', 'pool', 4, {'upper': None}),
+    Rule('ours, with an upper level', 'upper', 4, {}),
     Rule('ours with one model (LLPR)', 'llpr', 1, {}),
     OURS,
 )
@@ -158,10 +158,7 @@ def choose(rule: Rule, known: Round, batch: int, seed: int) -> Choice:
         trajectory=known.walker,
         temperature=[frame.info['temperature_K'] for frame in known.explored],
         structure=lambda index: known.explored[index],
-        unphysical=[
-            unphysical_reason(frame, options.limits, start_cell=frame.cell.array) if value > levels.lower else None
-            for frame, value in zip(known.explored, measure, strict=True)
-        ],
+        unphysical=[unphysical_reason(frame, options.limits) for frame in known.explored],
     )
     chosen = selection.chosen
     return Choice(

@@ -37,6 +37,7 @@ class System:
     :param timestep_fs: of the MD.
     :param every: steps between two frames.
     :param stdev: of the seeds' displacements, Å.
+    :param one_test: the bar counts for all test frames as one set, and not for those of each temperature too.
     """
 
     name: str
@@ -49,6 +50,7 @@ class System:
     timestep_fs: float
     every: int
     stdev: float = 0.05
+    one_test: bool = False
 
     def start(self) -> Atoms:
         """Return the structure that all begins with."""

@@ -13,9 +13,9 @@ whatever the rule trains beside it.
 * aims-PAX's level: frames above the mean of the last 400 deviations. Its walkers stop at the first check above the level, so of
   these frames any is taken, not the largest (which would be top n).
 * apax's MaxDist: the farthest frames in the gradient of the energy by the last layer's weights, of one model.
-* ours: what `protocol: balanced` does under `select`, with four models, and with one and LLPR (see docs/uncertainty.md); also with
-  the choice by farthest points, by the gradient, by both, with an even share for each walker, with a third of the tolerance, and
-  without an upper level, as it is with `explore: {pool: …}`.
+* ours: what `protocol: balanced` does under `select` where frames come from a pool, with four models. The others of ours have the
+  upper level that explorations by MD have: by itself; with one model and LLPR (see docs/uncertainty.md); with the choice by
+  farthest points, by the gradient, by both; with an even share for each walker; with a third of the tolerance.
 
 No number was tuned on these tests; the largest cluster became the default choice for what it did on ethanol. Where a rule finds
 fewer candidates than the round has labels it takes those. Where it finds none, for all frames are accurate or beyond the upper
@@ -71,7 +71,7 @@ from aiida_mlip_al.selection.splits import assign_splits  # noqa: E402
 
 MEMBERS = 4
 ETHANOL = System('ethanol', 'GFN2-xTB', (300, 500, 700), (300, 700), 2, 110, 100, 0.5, 50)
-NACL = System('NaCl', 'GFN1-xTB', (300, 600, 900), (300, 900), 2, 50, 40, 5.0, 5)
+NACL = System('NaCl', 'GFN1-xTB', (300, 600, 900), (300, 900), 2, 50, 40, 5.0, 5, one_test=True)
 ALL = 'all'  # the frames of all test sets of a system
 TOLERANCE = 1e3 * OURS.options.tolerance  # meV/Å
 
@@ -470,7 +470,8 @@ def report(size: Size, rows: Sequence[dict[str, Any]], plot: Path | None, consol
     for system in size.systems:
         for test in (*map(str, system.tests), ALL):
             for which in kinds:
-                met[which] = report_curves(size, rows, system, test, which, console) and met[which]
+                holds = report_curves(size, rows, system, test, which, console)
+                met[which] &= holds or (system.one_test and test != ALL)
             if size.final_steps is not None:
                 report_final(size, rows, system, test, console)
             curves = curves_of(rows, system.name, test, 'mae', [*kinds][-1])
