@@ -8,8 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiida_mlip_al.report.summary import RunSummary
-from aiida_mlip_al.report.words import milli, percent, plural
+from aiida_mlip_al.report.words import count, milli, percent, plural
 from aiida_mlip_al.selection.learning_curve import labels_needed
+
+
+@dataclass(frozen=True)
+class Need:
+    """Labels that a run took for an error; at most so many, if its first committee was that good already."""
+
+    labels: int
+    at_most: bool
+
+    def __str__(self) -> str:
+        return f'{"at most " if self.at_most else ""}{count(self.labels)}'
 
 
 @dataclass(frozen=True)
@@ -22,8 +33,8 @@ class Saving:
     """
 
     error: float
-    needed: float
-    other: float
+    needed: Need
+    other: Need
 
 
 def curve(run: RunSummary) -> tuple[list[int], list[float]]:
@@ -32,21 +43,26 @@ def curve(run: RunSummary) -> tuple[list[int], list[float]]:
     return [labels for labels, _ in points], [error for _, error in points]
 
 
+def need(run: RunSummary, error: float) -> Need | None:
+    """Return when a run first came down to an error, on straight lines between committees in log-log; None if it did not."""
+    labels, errors = curve(run)
+    needed = labels_needed(labels, errors, error)
+    return Need(round(needed), errors[0] <= error) if math.isfinite(needed) else None
+
+
 def saving(run: RunSummary, other: RunSummary) -> Saving | None:
-    """Return what a run took for what another one reached, on straight lines between committees in log-log.
+    """Return what two runs took for what the other one reached, or this one if it never got there.
 
     The final committees do not count: they are trained otherwise.
 
     :returns: None if the two have no error in common.
     """
-    (labels, errors), (its_labels, its_errors) = curve(run), curve(other)
-    if not labels or not its_labels:
-        return None
-    needed = labels_needed(labels, errors, its_errors[-1])
-    if math.isfinite(needed):
-        return Saving(its_errors[-1], needed, its_labels[-1])
-    its_need = labels_needed(its_labels, its_errors, errors[-1])
-    return Saving(errors[-1], labels[-1], its_need) if math.isfinite(its_need) else None
+    (_, errors), (_, its_errors) = curve(run), curve(other)
+    for error in (*its_errors[-1:], *errors[-1:]):
+        needed, its_need = need(run, error), need(other, error)
+        if needed is not None and its_need is not None:
+            return Saving(error, needed, its_need)
+    return None
 
 
 def same_test_frames(run: RunSummary, other: RunSummary) -> bool:
@@ -65,11 +81,18 @@ def clause(run: RunSummary, other: RunSummary) -> str:
         return (
             f'{name}: the two runs have no force error on the test set in common, so their labels cannot be compared.'
         )
-    took = f'{name} took {plural(round(found.other), "label")} for a force error of {milli(found.error)} meV/Å on the test set, '
-    saved = round(found.other) - round(found.needed)
-    if saved == 0:
-        return f'{took}and this run as many.'
-    verdict = (
-        f'{plural(abs(saved), "label")} {"saved" if saved > 0 else "more"} ({percent(abs(saved) / round(found.other))})'
+    needed, its_need = found.needed, found.other
+    took = (
+        f'{name} took {its_need} label{"" if its_need.labels == 1 else "s"} for a force error of {milli(found.error)} meV/Å '
+        'on the test set, '
     )
-    return f'{took}this run {round(found.needed)}: {verdict}.'
+    saved = its_need.labels - needed.labels
+    if needed == its_need:
+        return f'{took}and this run as many.'
+    if (needed.at_most and saved <= 0) or (its_need.at_most and saved >= 0):
+        return f'{took}this run {needed}.'
+    at_least = 'at least ' if needed.at_most or its_need.at_most else ''
+    verdict = (
+        f'{plural(abs(saved), "label")} {"saved" if saved > 0 else "more"} ({percent(abs(saved) / its_need.labels)})'
+    )
+    return f'{took}this run {needed}: {at_least}{verdict}.'

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 import numpy as np
-import pytest
 
-from aiida_mlip_al.report.compare import clause, curve, same_test_frames, saving
+from aiida_mlip_al.report.compare import Need, clause, curve, same_test_frames, saving
 from aiida_mlip_al.report.figures import learning_curve
 from aiida_mlip_al.report.html import render
 from aiida_mlip_al.report.summary import Errors, IterationSummary, RunSummary
@@ -39,8 +38,7 @@ def test_labels_are_read_off_between_committees(summary: RunSummary) -> None:
     ours, other = run(summary, FALLING), run(summary, [(10, 400.0), (60, 80.0)])
     found = saving(ours, other)
     assert found is not None
-    assert (found.error, found.other) == (0.08, 60)
-    assert found.needed == pytest.approx(50)
+    assert (found.error, found.needed, found.other) == (0.08, Need(50, False), Need(60, False))
     text = '<45> random took 60 labels for a force error of 80.0 meV/Å on the test set, this run 50: 10 labels saved (17 %).'
     assert clause(ours, other).replace('\u00a0', ' ') == text
 
@@ -49,6 +47,31 @@ def test_a_run_that_needs_more_says_so(summary: RunSummary) -> None:
     worse = clause(run(summary, [(10, 400.0), (60, 80.0)]), run(summary, FALLING))
     assert 'took 50 labels for a force error of 80.0 meV/Å on the test set, this run 60: 10 labels more' in worse
     assert 'and this run as many.' in clause(run(summary, FALLING), run(summary, FALLING))
+
+
+def test_both_runs_are_read_where_they_first_get_there(summary: RunSummary) -> None:
+    """A curve that rises again saves nothing against itself, whichever of the two ends higher."""
+    points = [(20, 100.0), (40, 60.0), (60, 40.0), (80, 45.0)]
+    itself = clause(run(summary, points), run(summary, points))
+    assert 'took 53 labels for a force error of 45.0 meV/Å on the test set, and this run as many.' in itself
+    worse = clause(run(summary, points), run(summary, [*points[:3], (80, 70.0)]))
+    assert 'took 32 labels for a force error of 70.0 meV/Å on the test set, and this run as many.' in worse
+    found = saving(run(summary, [(20, 100.0), (40, 46.0), (80, 50.0)]), run(summary, [(20, 100.0), (40, 40.0)]))
+    assert found is not None
+    assert (found.error, found.needed) == (0.05, Need(37, False))
+    assert found.other == Need(34, False), 'where it was at 50 meV/Å, not where it ended'
+
+
+def test_what_the_first_committee_reached_is_a_bound(summary: RunSummary) -> None:
+    good, slow = run(summary, [(20, 30.0), (40, 20.0)]), run(summary, [(20, 80.0), (60, 30.0)])
+    text = clause(good, slow).replace('\u00a0', ' ')
+    assert 'took 60 labels for' in text
+    assert text.endswith('this run at most 20: at least 40 labels saved (67 %).')
+    assert clause(run(summary, [(100, 30.0)]), slow).endswith(', this run at most 100.')
+    first = run(summary, [(20, 30.0)])
+    assert 'took at most 20 labels for a force error of 30.0' in clause(slow, first)
+    assert 'this run 60: at least 40 labels more' in clause(slow, first)
+    assert clause(good, first).endswith('and this run as many.')
 
 
 def test_committees_that_were_not_tested_are_left_out(summary: RunSummary) -> None:
