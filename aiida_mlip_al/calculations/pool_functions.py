@@ -15,7 +15,7 @@ from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_AXES_KEY, stress_of
 from aiida_mlip_al.data.frame import atoms_of
 from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label_structure
-from aiida_mlip_al.data.pool import frames_of, trajectories_of
+from aiida_mlip_al.data.pool import frames_of, is_test, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
 from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
 from aiida_mlip_al.selection.splits import assign_splits, missing_validation
@@ -39,7 +39,7 @@ def plan_pool(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any
         for number, atoms in enumerate(frames_of(node)):
             place = geometry(atoms)
             n_frames += 1
-            if place not in known and atoms.info.get('split') != 'test' and np.isfinite(atoms.positions).all():
+            if place not in known and not is_test(atoms) and np.isfinite(atoms.positions).all():
                 known.add(place)
                 left[name, number] = atoms
     drawn = draw_frames(left, parsed.max_frames, seed.value, len(rows))

@@ -11,34 +11,44 @@ from ase import Atoms
 from .dataset import DatasetData
 from .frame import atoms_of
 
+TEST = 'test'
+
 
 def frames_of(node: Data) -> Iterator[Atoms]:
-    """Yield the frames of a data set, a trajectory or a structure, with the temperature (K) as info where it is known."""
+    """Yield the frames of a data set, a trajectory or a structure; as info the temperature (K) where it is known, and the split."""
     if isinstance(node, DatasetData):
         yield from node.iterate()
     elif isinstance(node, StructureData):
         yield atoms_of(node)
     elif isinstance(node, TrajectoryData):
         positions, cells = node.get_positions(), node.get_cells()
+        split = {'split': TEST} if node.base.attributes.get('split', None) == TEST else {}
         known = 'target_temperatures' in node.get_arraynames()
         temperatures = node.get_array('target_temperatures') if known else np.full(len(positions), np.nan)
         for row, temperature in enumerate(temperatures):
             cell = None if cells is None else cells[row]
-            frame = Atoms(list(node.symbols), positions=positions[row], cell=cell, pbc=node.pbc)
+            frame = Atoms(list(node.symbols), positions=positions[row], cell=cell, pbc=node.pbc, info=split)
             if np.isfinite(temperature):
                 frame.info['temperature_K'] = float(temperature)
             yield frame
 
 
+def is_test(atoms: Atoms) -> bool:
+    """Return whether a frame is there to test on, and must not be learned from."""
+    return str(atoms.info.get('split')) == TEST
+
+
 def trajectories_of(frames: Iterable[tuple[int, Atoms]], longest: int | None = None) -> list[TrajectoryData]:
     """Return unstored trajectories of frames, one for each order of elements and periodicity, in which the frames come.
+
+    Test frames are trajectories of their own, with the attribute ``split``.
 
     :param frames: with their numbers, which become the steps.
     :param longest: most frames in one; None for no limit.
     """
-    alike: dict[tuple[bytes, bytes], list[tuple[int, Atoms]]] = {}
+    alike: dict[tuple[bytes, bytes, bool], list[tuple[int, Atoms]]] = {}
     for number, atoms in frames:
-        alike.setdefault((atoms.numbers.tobytes(), atoms.pbc.tobytes()), []).append((number, atoms))
+        alike.setdefault((atoms.numbers.tobytes(), atoms.pbc.tobytes(), is_test(atoms)), []).append((number, atoms))
     parts = [
         group[first : first + (longest or len(group))]
         for group in alike.values()
@@ -60,4 +70,6 @@ def _trajectory(frames: Sequence[tuple[int, Atoms]]) -> TrajectoryData:
     temperatures = np.array([atoms.info.get('temperature_K', np.nan) for _, atoms in frames], dtype=float)
     if np.isfinite(temperatures).any():
         node.set_array('target_temperatures', temperatures)
+    if is_test(first):
+        node.base.attributes.set('split', TEST)
     return node

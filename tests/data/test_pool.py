@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_mlip_al.data import DatasetData
-from aiida_mlip_al.data.pool import frames_of, trajectories_of
+from aiida_mlip_al.data.pool import frames_of, is_test, trajectories_of
 from aiida_mlip_al.sampling.pool import geometry
 
 Make = Callable[..., Any]
@@ -41,6 +41,15 @@ def test_a_long_trajectory_is_cut() -> None:
     frames = [(number, molecule('H2O')) for number in range(7)]
     assert [node.numsteps for node in trajectories_of(frames, 3)] == [3, 3, 1]
     assert trajectories_of([]) == []
+
+
+def test_test_frames_are_trajectories_of_their_own() -> None:
+    frames = [molecule('H2O') for _ in range(4)]
+    for row, split in ((0, 'train'), (1, 'test'), (3, 'test')):
+        frames[row].info['split'] = split
+    found = trajectories_of(numbered(*frames))
+    assert [node.get_stepids().tolist() for node in found] == [[0, 2], [1, 3]]
+    assert [[is_test(frame) for frame in frames_of(node)] for node in found] == [[False] * 2, [True] * 2]
 
 
 def test_frames_come_back_from_trajectories_and_structures() -> None:

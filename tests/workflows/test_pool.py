@@ -17,12 +17,14 @@ from ase.build import molecule
 from ase.io import write
 from helpers.time_limit import terminated_when
 
+from aiida_mlip_al.calculations.pool_functions import plan_pool
 from aiida_mlip_al.config import ConfigError
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
-from aiida_mlip_al.data.extxyz import labelled_atoms
+from aiida_mlip_al.data.extxyz import dump_frames, labelled_atoms
 from aiida_mlip_al.data.pool import frames_of, trajectories_of
 from aiida_mlip_al.sampling.pool import geometry
 from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
+from aiida_mlip_al.workflows.builder import load_pool
 from aiida_mlip_al.workflows.explore import ExploreWorkChain
 
 
@@ -188,6 +190,17 @@ def test_files_and_nodes_are_pools(overrides: Callable[..., dict[str, Any]], tmp
     write(tmp_path / 'salt.xyz', molecule('NaCl'))
     with pytest.raises(ConfigError, match='The pool has frames with Cl, which none of the `structures` has'):
         builder(overrides(['salt.xyz'], [begin], labels=labels), tmp_path)
+
+
+def test_test_frames_of_a_file_are_not_learned_from(tmp_path: Path) -> None:
+    frames = [*labelled(2).iterate(), *labelled(3, seed=1, split='test').iterate()]
+    (tmp_path / 'labels.xyz').write_bytes(dump_frames(frames))
+    nodes = load_pool(['labels.xyz'], tmp_path)
+    assert [nodes[name].numsteps for name in sorted(nodes)] == [2, 3]
+    plan = plan_pool(orm.Dict({}), orm.Int(0), frames=nodes)
+    assert plan['report']['n_left'] == 2
+    (trajectory,) = plan['walkers']['job_00'].values()
+    assert [geometry(frame) for frame in frames_of(trajectory)] == [geometry(frame) for frame in frames[:2]]
 
 
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
