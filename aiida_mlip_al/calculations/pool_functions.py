@@ -15,7 +15,7 @@ from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_AXES_KEY, stress_of
 from aiida_mlip_al.data.frame import atoms_of
 from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label_structure
-from aiida_mlip_al.data.pool import frames_of, is_test, trajectories_of
+from aiida_mlip_al.data.pool import frames_left, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
 from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
 from aiida_mlip_al.selection.splits import assign_splits, missing_validation
@@ -27,21 +27,12 @@ def plan_pool(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any
 
     :param settings: see :class:`PoolSettings`.
     :param seed: of the draw, where there are more frames than the committee shall look at.
-    :param inputs: ``frames``, the pool by name, whose test frames are left out; ``known``, data sets and structures whose frames
-        are left out, too; the loop's ``history``, so that each iteration draws others.
+    :param inputs: ``frames``, the pool by name, and ``known``, data sets and structures: see :func:`frames_left`; the loop's
+        ``history``, so that each iteration draws others.
     """
     parsed = parse_parameters('explore', PoolSettings, settings.get_dict())
     rows = inputs['history']['rows'] if 'history' in inputs else []
-    known = {geometry(atoms) for _, node in sorted(inputs.get('known', {}).items()) for atoms in frames_of(node)}
-    left: dict[tuple[str, int], Atoms] = {}
-    n_frames = 0
-    for name, node in sorted(inputs['frames'].items()):
-        for number, atoms in enumerate(frames_of(node)):
-            place = geometry(atoms)
-            n_frames += 1
-            if place not in known and not is_test(atoms) and np.isfinite(atoms.positions).all():
-                known.add(place)
-                left[name, number] = atoms
+    left, n_frames = frames_left(inputs['frames'], inputs.get('known', {}).values())
     drawn = draw_frames(left, parsed.max_frames, seed.value, len(rows))
     jobs: list[dict[str, orm.TrajectoryData]] = []
     room = 0
@@ -92,16 +83,12 @@ def _labelled(datasets: Mapping[str, DatasetData], wanted: set[Geometry]) -> dic
 
 
 def different_frames(datasets: Mapping[str, DatasetData]) -> list[Atoms]:
-    """Return the frames of data sets that are no test frames; of equal ones the first.
+    """Return the frames of data sets that are no test frames, nor repeats of one; of equal ones the first.
 
     :raises ValueError: levels of theory differ.
     """
     check_same_theory(datasets)
-    frames: dict[Geometry, Atoms] = {}
-    for name in sorted(datasets):
-        for frame in datasets[name].iterate('train', 'validation'):
-            frames.setdefault(geometry(frame), frame)
-    return list(frames.values())
+    return list(frames_left(datasets)[0].values())
 
 
 @calcfunction

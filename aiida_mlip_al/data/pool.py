@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from aiida.orm import Data, StructureData, TrajectoryData
 from ase import Atoms
+
+from aiida_mlip_al.sampling.pool import geometry
 
 from .dataset import DatasetData
 from .frame import atoms_of
@@ -36,6 +38,25 @@ def frames_of(node: Data) -> Iterator[Atoms]:
 def is_test(atoms: Atoms) -> bool:
     """Return whether a frame is there to test on, and must not be learned from."""
     return str(atoms.info.get('split')) == TEST
+
+
+def frames_left(pool: Mapping[str, Data], known: Iterable[Data] = ()) -> tuple[dict[tuple[str, int], Atoms], int]:
+    """Return the frames of a pool that may be learned from, by node and place in it, and how many frames there are in all.
+
+    Left out are test frames, whatever is equal to one in any of the nodes, repeats, and frames that are not finite.
+
+    :param known: nodes whose frames are left out, too.
+    """
+    frames = {(name, number): atoms for name in sorted(pool) for number, atoms in enumerate(frames_of(pool[name]))}
+    seen = {geometry(atoms) for node in known for atoms in frames_of(node)}
+    seen |= {geometry(atoms) for atoms in frames.values() if is_test(atoms)}
+    left = {}
+    for place, atoms in frames.items():
+        key = geometry(atoms)
+        if key not in seen and np.isfinite(atoms.positions).all():
+            seen.add(key)
+            left[place] = atoms
+    return left, len(frames)
 
 
 def trajectories_of(frames: Iterable[tuple[int, Atoms]], longest: int | None = None) -> list[TrajectoryData]:

@@ -67,6 +67,18 @@ def test_known_and_equal_frames_are_left_out(make_dataset: Make) -> None:
     assert (report['n_pool'], report['n_left']) == (8, 3)
 
 
+def test_what_is_equal_to_a_test_frame_is_never_learned_from(make_dataset: Make) -> None:
+    """Whether it stands before or after it, in the same node or another one."""
+    pool, tested = make_dataset(train=3, validation=0), make_dataset(train=0, validation=0, test=3, seed=1)
+    frames = [*pool.iterate(), *tested.iterate()]
+    both = DatasetData.from_ase(frames, pool.theory, pool.theory_hash)
+    for nodes in ({'a': pool, 'b': tested}, {'a': tested, 'b': pool}, {'a': both}):
+        jobs, report = planned(nodes)
+        assert geometries(jobs) == [geometry(frames[0])]
+        assert report['n_left'] == 1
+        assert [geometry(frame) for frame in different_frames(nodes)] == [geometry(frames[0])]
+
+
 def test_nothing_is_left_of_a_pool_that_is_known(make_dataset: Make) -> None:
     dataset = make_dataset()
     jobs, report = planned({'a': dataset}, known={'given': dataset})
