@@ -17,11 +17,25 @@ from .functions import frame_of
 from .uncertainty import add_uncertainty, uncertainty_files, uncertainty_problem, uncertainty_settings
 
 
-def n_finite_frames(trajectory: orm.TrajectoryData) -> int:
-    """Return how many frames a trajectory has before the first whose positions or cell are not finite."""
-    cells = trajectory.get_cells()
-    finite = np.isfinite(trajectory.get_positions()).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2))
-    return len(finite) if finite.all() else int(np.argmin(finite))
+def usable_rows(finite: np.ndarray, independent: bool) -> np.ndarray:
+    """Return the rows of the frames of a trajectory to go on with.
+
+    :param finite: (N,) whether each has finite numbers only.
+    :param independent: the frames stand each for itself; else none is used after the first that is not finite.
+    """
+    return np.flatnonzero(finite if independent else np.logical_and.accumulate(finite))
+
+
+def is_independent(trajectory: orm.TrajectoryData) -> bool:
+    """Return whether the frames of a trajectory are those of a pool, where one may be bad and the next good."""
+    return bool(trajectory.base.attributes.get('independent', False))
+
+
+def finite_rows(trajectory: orm.TrajectoryData) -> np.ndarray:
+    """Return the rows of the frames of a trajectory that can be evaluated: their positions and cell are finite."""
+    positions, cells = trajectory.get_positions(), trajectory.get_cells()
+    finite = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2))
+    return usable_rows(finite, is_independent(trajectory))
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
@@ -41,7 +55,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         unknown = sorted(set(trajectory.symbols) - known) if known else []
         if unknown:
             return f'The models do not know {", ".join(unknown)} of `{name}`: train them on data with these elements.'
-    if not any(n_finite_frames(trajectory) for trajectory in trajectories.values()):
+    if not any(len(finite_rows(trajectory)) for trajectory in trajectories.values()):
         return 'There is no frame to evaluate: give at least one in `trajectories` with finite positions and cell.'
     return None
 
@@ -49,7 +63,8 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
 class DeviateCalculation(RunnerCalculation):
     """The committee's deviations, mean energies and mean forces on every frame, in batched passes.
 
-    A trajectory ends before its first frame whose positions, cell or predictions are not finite.
+    A trajectory ends before its first frame whose positions, cell or predictions are not finite; of independent frames (attribute
+    `independent`), such as those of a pool, only the bad ones are left out.
     """
 
     RUNNER = 'evaluate'
@@ -65,8 +80,8 @@ class DeviateCalculation(RunnerCalculation):
             'trajectories',
             valid_type=orm.TrajectoryData,
             dynamic=True,
-            help='One for each walker; further arrays `temperatures` and `target_temperatures` (K), attribute '
-            '`stop_reason`.',
+            help='One for each walker; further arrays `temperatures` and `target_temperatures` (K), attributes '
+            '`stop_reason` and `independent`.',
         )
         spec.input(
             'settings',
@@ -89,7 +104,7 @@ class DeviateCalculation(RunnerCalculation):
         """Write the frames and copy the models."""
         for name in self.evaluated():
             trajectory = self.inputs.trajectories[name]
-            frames = [frame_of(trajectory, row) for row in range(n_finite_frames(trajectory))]
+            frames = [frame_of(trajectory, row) for row in finite_rows(trajectory)]
             with folder.open(f'{name}.xyz', 'w') as handle:
                 write(handle, frames, format='extxyz', columns=['symbols', 'positions'])
         return copy_models(self.inputs.committee) + uncertainty_files(self.inputs)
@@ -110,7 +125,7 @@ class DeviateCalculation(RunnerCalculation):
     def evaluated(self) -> list[str]:
         """Return the names of the trajectories that have a frame to evaluate."""
         trajectories = self.inputs.trajectories
-        return [name for name in sorted(trajectories) if n_finite_frames(trajectories[name])]
+        return [name for name in sorted(trajectories) if len(finite_rows(trajectories[name]))]
 
     def retrieved_files(self) -> list[Any]:
         """Return the arrays."""

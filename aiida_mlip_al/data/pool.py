@@ -8,6 +8,7 @@ import numpy as np
 from aiida.orm import Data, StructureData, TrajectoryData
 from ase import Atoms
 
+from aiida_mlip_al.sampling.checks import computable
 from aiida_mlip_al.sampling.pool import geometry
 
 from .dataset import DatasetData
@@ -43,7 +44,7 @@ def is_test(atoms: Atoms) -> bool:
 def frames_left(pool: Mapping[str, Data], known: Iterable[Data] = ()) -> tuple[dict[tuple[str, int], Atoms], int]:
     """Return the frames of a pool that may be learned from, by node and place in it, and how many frames there are in all.
 
-    Left out are test frames, whatever is equal to one in any of the nodes, repeats, and frames that are not finite.
+    Left out are test frames and whatever is equal to one in any of the nodes, repeats, and what no potential can be evaluated on.
 
     :param known: nodes whose frames are left out, too.
     """
@@ -53,7 +54,7 @@ def frames_left(pool: Mapping[str, Data], known: Iterable[Data] = ()) -> tuple[d
     left = {}
     for place, atoms in frames.items():
         key = geometry(atoms)
-        if key not in seen and np.isfinite(atoms.positions).all():
+        if key not in seen and computable(atoms):
             seen.add(key)
             left[place] = atoms
     return left, len(frames)
@@ -62,7 +63,8 @@ def frames_left(pool: Mapping[str, Data], known: Iterable[Data] = ()) -> tuple[d
 def trajectories_of(frames: Iterable[tuple[int, Atoms]], longest: int | None = None) -> list[TrajectoryData]:
     """Return unstored trajectories of frames, one for each order of elements and periodicity, in which the frames come.
 
-    Test frames are trajectories of their own, with the attribute ``split``.
+    Test frames are trajectories of their own, with the attribute ``split``. All have the attribute ``independent``: their frames
+    need not follow on one another.
 
     :param frames: with their numbers, which become the steps.
     :param longest: most frames in one; None for no limit.
@@ -91,6 +93,7 @@ def _trajectory(frames: Sequence[tuple[int, Atoms]]) -> TrajectoryData:
     temperatures = np.array([atoms.info.get('temperature_K', np.nan) for _, atoms in frames], dtype=float)
     if np.isfinite(temperatures).any():
         node.set_array('target_temperatures', temperatures)
+    node.base.attributes.set('independent', True)
     if is_test(first):
         node.base.attributes.set('split', TEST)
     return node

@@ -8,7 +8,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
-from aiida_mlip_al.calculations.deviate import n_finite_frames
+from aiida_mlip_al.calculations.deviate import finite_rows, is_independent, usable_rows
 from aiida_mlip_al.data import DeviationData
 from aiida_mlip_al.selection.deviation import energy_deviation_per_atom, frame_deviations, stress_deviation
 from aiida_mlip_al.selection.errors import Prediction
@@ -19,22 +19,22 @@ OWN_ARRAYS = ('steps', 'positions', 'cells', 'times', 'velocities')
 CONDITIONS = {'temperature_K': 'temperatures', 'target_temperature_K': 'target_temperatures'}
 
 
-def n_finite_predictions(prediction: Prediction) -> int:
-    """Return for how many frames all energies and forces are finite, before the first for which one is not."""
-    finite = np.isfinite(prediction.energies).all(axis=0)
-    finite &= [bool(np.isfinite(forces).all()) for forces in prediction.forces]
-    return len(finite) if finite.all() else int(np.argmin(finite))
+def finite_predictions(prediction: Prediction) -> np.ndarray:
+    """Return for each frame whether all energies and forces are finite."""
+    forces = [bool(np.isfinite(forces).all()) for forces in prediction.forces]
+    return np.asarray(np.isfinite(prediction.energies).all(axis=0) & forces)
 
 
-def trajectory_with(trajectory: orm.TrajectoryData, prediction: Prediction, reason: str) -> orm.TrajectoryData:
-    """Return the first frames of a trajectory with the committee's mean energies and forces.
+def trajectory_with(
+    trajectory: orm.TrajectoryData, rows: np.ndarray, prediction: Prediction, reason: str
+) -> orm.TrajectoryData:
+    """Return some frames of a trajectory with the committee's mean energies and forces.
 
-    :param trajectory: has at least as many frames as the prediction.
+    :param rows: of the frames.
     :param prediction: of these frames.
     :param reason: why the trajectory ends there.
     """
-    n_frames = len(prediction)
-    arrays = {name: trajectory.get_array(name)[:n_frames] for name in trajectory.get_arraynames()}
+    arrays = {name: trajectory.get_array(name)[rows] for name in trajectory.get_arraynames()}
     own = {name: arrays.pop(name, None) for name in OWN_ARRAYS}
     arrays['energies'] = prediction.energies.mean(axis=0)
     arrays['forces'] = np.array([forces.mean(axis=0) for forces in prediction.forces])
@@ -43,6 +43,8 @@ def trajectory_with(trajectory: orm.TrajectoryData, prediction: Prediction, reas
     for name, values in arrays.items():
         node.set_array(name, values)
     node.base.attributes.set('stop_reason', reason)
+    if is_independent(trajectory):
+        node.base.attributes.set('independent', True)
     return node
 
 
@@ -92,24 +94,25 @@ class DeviateParser(RunnerParser):
         failed = self.failure(status)
         deviations, trajectories = {}, {}
         for name, trajectory in sorted(self.node.inputs.trajectories.items()):
-            n_frames = n_finite_frames(trajectory)
-            prediction = self.read_prediction(name) if n_frames else None
-            if n_frames and (prediction is None or len(prediction) != n_frames):
+            rows = finite_rows(trajectory)
+            prediction = self.read_prediction(name) if len(rows) else None
+            if len(rows) and (prediction is None or len(prediction) != len(rows)):
                 if failed is not None:
                     continue
                 return self.exit_codes.ERROR_NO_RESULTS.format(
-                    message=f'evaluation_{name}.npz is missing, cut, or not of the {n_frames} frames of `{name}`.'
+                    message=f'evaluation_{name}.npz is missing, cut, or not of the {len(rows)} frames of `{name}`.'
                 )
-            n_kept = n_finite_predictions(prediction) if prediction is not None else 0
-            if prediction is None or not n_kept:
+            independent = is_independent(trajectory)
+            kept = usable_rows(finite_predictions(prediction), independent) if prediction is not None else rows
+            if prediction is None or not len(kept):
                 continue
-            ended_there = n_kept == trajectory.numsteps
-            reason = trajectory.base.attributes.get('stop_reason', 'finished') if ended_there else 'non_finite'
-            prediction = prediction.take(range(n_kept))
-            trajectories[name] = trajectory_with(trajectory, prediction, reason)
+            to_the_end = independent or len(kept) == trajectory.numsteps
+            reason = trajectory.base.attributes.get('stop_reason', 'finished') if to_the_end else 'non_finite'
+            prediction = prediction.take(kept.tolist())
+            trajectories[name] = trajectory_with(trajectory, rows[kept], prediction, reason)
             distances = self.read_array(name, 'mahalanobis')
             deviations[name] = deviation_on(
-                trajectories[name], prediction, None if distances is None else distances[:n_kept]
+                trajectories[name], prediction, None if distances is None else distances[kept]
             )
         report = {
             'n_frames': sum(node.n_frames for node in deviations.values()),

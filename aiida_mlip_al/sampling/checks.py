@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.geometry import complete_cell
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from aiida_mlip_al.runners.neighbours import distances
 
 TOO_CLOSE = 'too_close'
 SKEWED_CELL = 'skewed_cell'
+ONE_PLACE = 0.1
 DEFAULT_ANGLE_RANGE = (30.0, 150.0)
 
 
@@ -25,6 +28,26 @@ def too_close(atoms: Atoms, fraction: float) -> bool:
     radii = fraction * covalent_radii[atoms.numbers]
     first, second, distance = distances(atoms, 2 * radii.max())
     return bool(np.any(distance < radii[first] + radii[second]))
+
+
+def computable(atoms: Atoms) -> bool:
+    """Whether a potential can be evaluated at all: finite numbers, a cell in all periodic directions, no two atoms in one place.
+
+    In one place are atoms within about 0.1 Å, periodic images included..
+    """
+    periodic = atoms.pbc
+    if not (len(atoms) and np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return False
+    cell = np.where(periodic[:, None], atoms.cell.array, 0.0)
+    if np.linalg.matrix_rank(cell) < periodic.sum():
+        return False
+    normals = np.linalg.inv(complete_cell(cell))
+    heights = 1.0 / np.linalg.norm(normals, axis=0)
+    # Along the normals of the cell's faces, so that a periodic box has right angles.
+    places = atoms.positions @ (normals * heights)
+    places[:, periodic] %= heights[periodic]
+    places[places == heights] = 0.0
+    return not cKDTree(places, boxsize=np.where(periodic, heights, 0.0)).query_pairs(ONE_PLACE, p=np.inf)
 
 
 def min_distance_ratio(atoms: Atoms, maximum: float = 2.0) -> float:

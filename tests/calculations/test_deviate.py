@@ -102,6 +102,17 @@ def test_frames_that_are_not_finite_are_not_evaluated(generate_calc_job: Make, i
         generate_calc_job('mlip_al.deviate', inputs)
 
 
+def test_of_independent_frames_only_the_bad_are_not_evaluated(generate_calc_job: Make, inputs: dict[str, Any]) -> None:
+    pool = trajectory()
+    cells = pool.get_cells()
+    cells[0, 0, 0] = np.inf
+    pool.set_array('cells', cells)
+    pool.base.attributes.set('independent', True)
+    inputs['trajectories'] = {'pool': pool}
+    frames = read(generate_calc_job('mlip_al.deviate', inputs).folder / 'pool.xyz', index=':')
+    np.testing.assert_allclose([frame.positions for frame in frames], pool.get_positions()[1:], rtol=0, atol=1e-8)
+
+
 def test_what_is_refused(generate_calc_job: Make, inputs: dict[str, Any], make_model: Make) -> None:
     oxide = {**inputs, 'trajectories': {'oxide': trajectory(symbols=['Cu', 'O', 'Cu', 'O'])}}
     with pytest.raises(ValueError, match='The models do not know O of `oxide`: train them'):

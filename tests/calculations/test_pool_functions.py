@@ -86,15 +86,18 @@ def test_nothing_is_left_of_a_pool_that_is_known(make_dataset: Make) -> None:
     assert report['n_left'] == 0
 
 
-def test_a_frame_that_is_not_finite_is_left_out() -> None:
-    frames = shaken(3)
+def test_frames_that_no_model_can_be_evaluated_on_are_left_out() -> None:
+    frames = shaken(5, atoms=bulk('Cu', cubic=True))
+    frames[3].positions[1] = frames[3].positions[0]
     (node,) = trajectories_of(enumerate(frames))
-    positions = node.get_positions()
+    positions, cells = node.get_positions(), node.get_cells()
     positions[1, 0, 0] = np.nan
+    cells[2, 0, 0] = np.inf
     node.set_array('positions', positions)
+    node.set_array('cells', cells)
     jobs, report = planned({'a': node})
-    assert geometries(jobs) == [geometry(frames[0]), geometry(frames[2])]
-    assert (report['n_pool'], report['n_left']) == (3, 2)
+    assert geometries(jobs) == [geometry(frames[0]), geometry(frames[4])]
+    assert (report['n_pool'], report['n_left']) == (5, 2)
 
 
 def test_of_a_large_pool_each_iteration_sees_others() -> None:

@@ -35,6 +35,7 @@ def test_frames_of_one_kind_are_one_trajectory() -> None:
     np.testing.assert_array_equal(found[0].get_positions()[1], hot.positions)
     np.testing.assert_array_equal(found[0].get_array('target_temperatures'), [np.nan, 500.0])
     assert 'target_temperatures' not in found[1].get_arraynames()
+    assert all(node.base.attributes.get('independent') for node in found)
 
 
 def test_a_long_trajectory_is_cut() -> None:

@@ -149,6 +149,26 @@ def test_prediction_that_is_not_finite_ends_the_trajectory(parse_retrieved: Make
     np.testing.assert_array_equal(frames.get_array('forces')[1], [[1, 0, 0], [0, 3, 4]])
 
 
+def test_a_bad_frame_of_a_pool_takes_no_other_with_it(parse_retrieved: Make) -> None:
+    """The second frame has no finite position, and there is no finite prediction of the third."""
+    pool = trajectory(5)
+    pool.base.attributes.set('independent', True)
+    positions = pool.get_positions()
+    positions[1] = np.inf
+    pool.set_array('positions', positions)
+    content = {**arrays(4), 'mahalanobis': np.arange(4.0)}
+    content['energies'][0, 1] = np.nan
+    outputs, status, _ = parse_retrieved('mlip_al.deviate', {'trajectories': {'pool': pool}}, files(pool=content))
+    assert status == 0
+    deviation, frames = outputs['deviations']['pool'], outputs['trajectories']['pool']
+    assert deviation.get_array('step').tolist() == frames.get_stepids().tolist() == [10, 40, 50]
+    np.testing.assert_array_equal(frames.get_positions(), positions[[0, 3, 4]])
+    np.testing.assert_array_equal(deviation.get_array('mahalanobis'), [0, 2, 3])
+    np.testing.assert_array_equal(frames.get_array('forces')[:, 0, 0], [0, 2, 3])
+    assert deviation.base.attributes.get('stop_reason') == frames.base.attributes.get('stop_reason') == 'finished'
+    assert frames.base.attributes.get('independent') is True
+
+
 def test_frames_that_were_not_evaluated(parse_retrieved: Make) -> None:
     """The third frame of one trajectory and the first of another have positions that are not finite."""
     late, early = trajectory(), trajectory()

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from aiida_mlip_al.sampling.checks import cell_angles, min_distance_ratio, skewed_cell, too_close
+from aiida_mlip_al.sampling.checks import cell_angles, computable, min_distance_ratio, skewed_cell, too_close
 
 
 def test_ratio_of_a_dimer_is_its_length_in_radii() -> None:
@@ -48,6 +48,25 @@ def test_pairs_are_those_of_ase(seed: int) -> None:
     ratio = float((distance / (radii[first] + radii[second])).min(initial=2.0))
     assert too_close(atoms, ratio * 1.001) == (ratio < 2)
     assert not too_close(atoms, ratio * 0.999)
+
+
+def test_what_a_potential_can_be_evaluated_on() -> None:
+    tilted = Atoms('Cu2', [[0, 0, 0], [1.5, 4, 5]], cell=[[6, 0, 0], [3, 5, 0], [0, 0, 9]], pbc=[True, True, False])
+    assert computable(tilted)
+    assert computable(Atoms('H'))
+    for shift in ([0, 0, 0], [6, 0, 0], [-3, -5, 0], [9.01, 5, 0], [2.999, 4.999, 0.001]):
+        atoms = tilted.copy()
+        atoms.positions[1] = shift
+        assert not computable(atoms), shift
+        atoms.positions[1, 2] = 9.0
+        assert computable(atoms), 'not periodic'
+    flat, lost = tilted.copy(), tilted.copy()
+    flat.cell[1] = 2 * flat.cell[0]
+    lost.cell[2, 0] = np.nan
+    assert not computable(flat)
+    assert not computable(lost)
+    flat.pbc = False
+    assert computable(flat)
 
 
 def test_angles_between_periodic_vectors_only() -> None:
