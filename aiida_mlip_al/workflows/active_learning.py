@@ -46,7 +46,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
     if not inputs.get('structures'):
         return 'There is no structure: give at least one in `structures`.'
     try:
-        check_same_theory(datasets)
+        check_same_theory({**datasets, **(inputs['label'].get('pool') or {}).get('frames', {})})
     except ValueError as error:
         return str(error)
     for seeding in (inputs.get('seeding') or {}, inputs.get('test') or {}):

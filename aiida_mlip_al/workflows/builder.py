@@ -328,6 +328,12 @@ class Inputs:
         }
 
     @cached_property
+    def datasets(self) -> dict[str, DatasetData]:
+        """The labelled frames to begin with."""
+        nodes = [load_typed(item, DatasetData, 'dataset') for item in self.config.datasets]
+        return {f'given_{index:02d}': node for index, node in enumerate(nodes)}
+
+    @cached_property
     def pool(self) -> dict[str, orm.Data]:
         """The frames that an exploration chooses from."""
         return {} if self.config.explore.pool is None else load_pool(self.config.explore.pool.frames, self.folder)
@@ -348,7 +354,7 @@ class Inputs:
     def labelled_pool(self) -> dict[str, orm.Data]:
         """Return the frames that an exploration chooses from, whose labels are used.
 
-        :raises ConfigError: if they have none, or of several levels of theory.
+        :raises ConfigError: if they have none, or if these and `datasets` are of several levels of theory.
         """
         if not all(isinstance(node, DatasetData) for node in self.pool.values()):
             raise ConfigError(
@@ -356,7 +362,7 @@ class Inputs:
                 'import`, and give the PKs that it prints.'
             )
         try:
-            check_same_theory({f'Node {node.pk}': node for node in self.pool.values() if isinstance(node, DatasetData)})
+            check_same_theory({f'Dataset {node.pk}': node for node in (*self.datasets.values(), *self.pool.values())})
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return self.pool
@@ -482,9 +488,8 @@ class Inputs:
         }
         if config.train.mace.final:
             inputs['final'] = orm.Dict(config.train.mace.parameters(**config.train.mace.final))
-        if config.datasets:
-            nodes = [load_typed(item, DatasetData, 'dataset') for item in config.datasets]
-            inputs['datasets'] = {f'given_{index:02d}': node for index, node in enumerate(nodes)}
+        if self.datasets:
+            inputs['datasets'] = self.datasets
         if config.reference_energies is not None:
             inputs['reference_energies'] = orm.Dict(config.reference_energies)
         if config.seed:

@@ -28,7 +28,7 @@ from aiida_mlip_al.workflows.builder import load_pool
 from aiida_mlip_al.workflows.explore import ExploreWorkChain
 
 
-def labelled(count: int, seed: int = 0, split: str = 'train') -> DatasetData:
+def labelled(count: int, seed: int = 0, split: str = 'train', theory: str = 'PBE') -> DatasetData:
     """Water in random shapes, each with a label of its own."""
     rng = np.random.default_rng(seed)
     frames = []
@@ -37,7 +37,7 @@ def labelled(count: int, seed: int = 0, split: str = 'train') -> DatasetData:
         atoms.positions += rng.normal(scale=0.05, size=(3, 3))
         forces = rng.normal(size=(3, 3))
         frames.append(labelled_atoms(atoms, -500.0 - number, forces, split=split, temperature_K=300.0))
-    return DatasetData.from_ase(frames, 'PBE', 'pbe').store()
+    return DatasetData.from_ase(frames, theory, theory).store()
 
 
 @pytest.fixture
@@ -201,6 +201,18 @@ def test_test_frames_of_a_file_are_not_learned_from(tmp_path: Path) -> None:
     assert plan['report']['n_left'] == 2
     (trajectory,) = plan['walkers']['job_00'].values()
     assert [geometry(frame) for frame in frames_of(trajectory)] == [geometry(frame) for frame in frames[:2]]
+
+
+def test_labels_of_a_pool_and_of_the_beginning_are_of_one_level(overrides: Callable[..., dict[str, Any]]) -> None:
+    begin, pool = labelled(3), labelled(5, seed=1, theory='SCAN')
+    with pytest.raises(
+        ConfigError, match=f'Dataset {pool.pk} was labelled with `SCAN` .*Dataset {begin.pk} with `PBE`'
+    ):
+        builder(overrides([pool.pk], [begin]))
+    made = builder(overrides([pool.pk], [labelled(3, theory='SCAN')]))
+    made.datasets = {'given_00': begin}
+    wrong = ActiveLearningWorkChain.spec().inputs.validate(made._inputs(prune=True))
+    assert 'labels of different levels of theory cannot be mixed' in str(wrong)
 
 
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
