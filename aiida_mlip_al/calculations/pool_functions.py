@@ -18,7 +18,6 @@ from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label
 from aiida_mlip_al.data.pool import frames_left, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
 from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
-from aiida_mlip_al.selection.splits import assign_splits, missing_validation
 
 
 @calcfunction
@@ -91,11 +90,24 @@ def different_frames(datasets: Mapping[str, DatasetData]) -> list[Atoms]:
     return list(frames_left(datasets)[0].values())
 
 
+def begin_splits(n_frames: int, validation_fraction: float, rng: np.random.Generator) -> list[str]:
+    """Return the split of each frame to begin with: at least one is trained on, and at least one held out.
+
+    :raises ValueError: there are fewer than two.
+    """
+    if n_frames < 2:
+        raise ValueError(f'A run cannot begin with {n_frames} frames: draw two or more, one of which is held out.')
+    n_held_out = min(max(round(n_frames * validation_fraction), 1), n_frames - 1)
+    held_out = set(rng.permutation(n_frames)[:n_held_out].tolist())
+    return ['validation' if index in held_out else 'train' for index in range(n_frames)]
+
+
 @calcfunction
 def draw_dataset(settings: orm.Dict, **datasets: DatasetData) -> dict[str, DatasetData]:
     """Draw frames to begin with and frames to test on, none of them twice, from labelled frames.
 
-    :param settings: ``frames`` to begin with, of which ``validation_fraction`` are held out, ``test`` frames, and the ``seed``.
+    :param settings: ``frames`` to begin with, of which ``validation_fraction`` are held out, one at least; ``test`` frames, and the
+        ``seed``.
     :param datasets: all of one level of theory.
     """
     values = settings.get_dict()
@@ -104,10 +116,10 @@ def draw_dataset(settings: orm.Dict, **datasets: DatasetData) -> dict[str, Datas
     order = np.random.default_rng(stream(values['seed'], 'draw')).permutation(len(different))
     chosen = {'test': order[: counts['test']], 'begin': order[counts['test'] : sum(counts.values())]}
     rng = np.random.default_rng(stream(values['seed'], 'split'))
-    fraction = {'validation_fraction': values['validation_fraction']}
-    splits = {'test': ['test'] * counts['test'], 'begin': assign_splits(counts['begin'], fraction, rng)}
-    if (index := missing_validation(splits['begin'], fraction, rng)) is not None:
-        splits['begin'][index] = 'validation'
+    splits = {
+        'test': ['test'] * counts['test'],
+        'begin': begin_splits(counts['begin'], values['validation_fraction'], rng),
+    }
     first = datasets[min(datasets)]
     made = {}
     for name, indices in chosen.items():

@@ -130,7 +130,7 @@ def import_dataset(
     type=click.FloatRange(0, 1, max_open=True),
     default=0.15,
     show_default=True,
-    help='Part of the frames to begin with that is held out.',
+    help='Part of the frames to begin with that is held out, one at least.',
 )
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Of the draw.')
 @with_profile

@@ -39,7 +39,7 @@ from .submit_once import SubmitOnce
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
-    """Refuse a run that has nothing to begin with, or begins with mixed levels of theory."""
+    """Refuse a run that has nothing to begin with, too little to train on, or mixed levels of theory."""
     datasets = inputs.get('datasets') or {}
     if 'seeding' not in inputs and not datasets:
         return 'There is nothing to begin with: give `seeding`, or labelled `datasets`.'
@@ -71,9 +71,12 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
 
 
 def untrainable(inputs: Any) -> str | None:
-    """Return that the run begins without a frame for validation, or None."""
+    """Return that the run begins without a frame to train on, or without one for validation, or None."""
+    datasets = inputs.get('datasets') or {}
+    if 'seeding' not in inputs and not any(node.splits.get('train') for node in datasets.values()):
+        return 'There is no frame to train on to begin with: give `seed` steps, or `datasets` with train frames.'
     split = inputs['seeding'].get('split') if 'seeding' in inputs else None
-    if (split is not None and split.get_dict().get('validation_fraction')) or validates(inputs.get('datasets') or {}):
+    if (split is not None and split.get_dict().get('validation_fraction')) or validates(datasets):
         return None
     return (
         'There is no frame for validation to begin with, which training needs: set `seed_validation_fraction` above 0 and give '

@@ -11,7 +11,13 @@ from aiida import orm
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from aiida_mlip_al.calculations.pool_functions import different_frames, draw_dataset, plan_pool, read_pool_labels
+from aiida_mlip_al.calculations.pool_functions import (
+    begin_splits,
+    different_frames,
+    draw_dataset,
+    plan_pool,
+    read_pool_labels,
+)
 from aiida_mlip_al.data import DatasetData, FrameData
 from aiida_mlip_al.data.pool import frames_of, trajectories_of
 from aiida_mlip_al.sampling.pool import geometry
@@ -147,11 +153,19 @@ def test_frames_to_begin_with_and_to_test_on_are_drawn_apart(make_dataset: Make)
     assert other['begin'].get_content() != drawn['begin'].get_content()
 
 
-def test_one_of_the_frames_to_begin_with_is_held_out(make_dataset: Make) -> None:
-    shard = make_dataset(train=10, validation=0)
+@pytest.mark.parametrize(('frames', 'fraction', 'held_out'), [(2, 0.99, 1), (2, 0.0, 1), (5, 0.15, 1), (5, 0.9, 4)])
+def test_a_beginning_has_frames_to_train_on_and_held_out(
+    make_dataset: Make, frames: int, fraction: float, held_out: int
+) -> None:
     for seed in range(5):
-        settings = {'frames': 3, 'test': 0, 'validation_fraction': 0.01, 'seed': seed}
-        assert draw_dataset(orm.Dict(settings), shard_00=shard)['begin'].splits['validation'] == 1
+        settings = {'frames': frames, 'test': 0, 'validation_fraction': fraction, 'seed': seed}
+        drawn = draw_dataset(orm.Dict(settings), shard_00=make_dataset(train=8))
+        assert drawn['begin'].splits == {'train': frames - held_out, 'validation': held_out, 'test': 0}
+
+
+def test_one_frame_is_no_beginning() -> None:
+    with pytest.raises(ValueError, match='cannot begin with 1 frames: draw two or more, one of which is held out'):
+        begin_splits(1, 0.5, np.random.default_rng(0))
 
 
 def test_only_frames_that_differ_are_drawn(make_dataset: Make) -> None:

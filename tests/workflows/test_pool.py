@@ -40,6 +40,13 @@ def labelled(count: int, seed: int = 0, split: str = 'train', theory: str = 'PBE
     return DatasetData.from_ase(frames, theory, theory).store()
 
 
+def beginning(theory: str = 'PBE') -> DatasetData:
+    """Four frames, one of them held out."""
+    frames = labelled(4, seed=100, theory=theory).get_ase_list()
+    frames[3].info['split'] = 'validation'
+    return DatasetData.from_ase(frames, theory, theory).store()
+
+
 @pytest.fixture
 def committee(tmp_path: Path) -> dict[str, ModelData]:
     """Two models of hydrogen and oxygen."""
@@ -176,7 +183,7 @@ def test_labels_of_a_pool_through_the_label_work_chain() -> None:
 
 
 def test_files_and_nodes_are_pools(overrides: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    begin, pool = labelled(3), labelled(5, seed=1)
+    begin, pool = beginning(), labelled(5, seed=1)
     write(tmp_path / 'md.traj', [molecule('H2O'), molecule('H2')])
     labels = {'ase': {'calculator': 'ase.calculators.emt:EMT'}}
     made = builder(overrides([pool.pk, 'md.traj'], [begin], labels=labels), tmp_path)
@@ -209,14 +216,23 @@ def test_labels_of_a_pool_and_of_the_beginning_are_of_one_level(overrides: Calla
         ConfigError, match=f'Dataset {pool.pk} was labelled with `SCAN` .*Dataset {begin.pk} with `PBE`'
     ):
         builder(overrides([pool.pk], [begin]))
-    made = builder(overrides([pool.pk], [labelled(3, theory='SCAN')]))
+    made = builder(overrides([pool.pk], [beginning('SCAN')]))
     made.datasets = {'given_00': begin}
     wrong = ActiveLearningWorkChain.spec().inputs.validate(made._inputs(prune=True))
     assert 'labels of different levels of theory cannot be mixed' in str(wrong)
 
 
+@pytest.mark.parametrize(('split', 'missing'), [('train', 'for validation'), ('validation', 'to train on')])
+def test_a_beginning_that_cannot_be_trained_on_is_refused(
+    overrides: Callable[..., dict[str, Any]], split: str, missing: str
+) -> None:
+    made = builder(overrides([labelled(4).pk], [labelled(3, seed=1, split=split)]))
+    wrong = ActiveLearningWorkChain.spec().inputs.validate(made._inputs(prune=True))
+    assert f'There is no frame {missing} to begin with' in str(wrong)
+
+
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
-    made = builder(overrides([labelled(4).pk], [labelled(3, 1, 'validation')], select={'descriptors': 'gradient'}))
+    made = builder(overrides([labelled(4).pk], [beginning()], select={'descriptors': 'gradient'}))
     validate = ActiveLearningWorkChain.spec().inputs.validate
     assert made.explore.pool.settings['descriptors'] == 'gradient'
     assert validate(made._inputs(prune=True)) is None
@@ -225,9 +241,7 @@ def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[s
 
 
 def test_what_was_chosen_in_vain_is_not_looked_at_again(overrides: Callable[..., dict[str, Any]]) -> None:
-    run = instantiate_process(
-        get_manager().get_runner(), builder(overrides([labelled(4).pk], [labelled(3, 1, 'validation')]))
-    )
+    run = instantiate_process(get_manager().get_runner(), builder(overrides([labelled(4).pk], [beginning()])))
     run.setup()
     frames = [FrameData.from_ase(molecule('H2O')).store() for _ in range(3)]
     run.ctx.chosen = [frame.pk for frame in frames]
