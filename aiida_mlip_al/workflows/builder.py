@@ -23,7 +23,7 @@ from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.frame import formula_of
-from aiida_mlip_al.data.pool import trajectories_of
+from aiida_mlip_al.data.pool import frames_left, trajectories_of
 from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
@@ -339,7 +339,7 @@ class Inputs:
         return {} if self.config.explore.pool is None else load_pool(self.config.explore.pool.frames, self.folder)
 
     def check_pool(self) -> None:
-        """Refuse frames to choose from with elements that no model will know.
+        """Refuse frames to choose from with elements that no model will know, and a pool of which nothing is left.
 
         :raises ConfigError: naming the element.
         """
@@ -350,6 +350,12 @@ class Inputs:
                     f'The pool has frames with {strange[0]}, which none of the `structures` has: give a structure with it, or '
                     'leave these frames out.'
                 )
+        left, n_frames = frames_left(self.pool, self.datasets.values())
+        if not left:
+            raise ConfigError(
+                f'There is nothing to choose from: of the {n_frames} frames of the pool each is in `datasets` already, is a test '
+                'frame, or cannot be evaluated; give others in `explore.pool.frames`.'
+            )
 
     def labelled_pool(self) -> dict[str, orm.Data]:
         """Return the frames that an exploration chooses from, whose labels are used.

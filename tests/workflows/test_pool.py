@@ -231,6 +231,17 @@ def test_a_beginning_that_cannot_be_trained_on_is_refused(
     assert f'There is no frame {missing} to begin with' in str(wrong)
 
 
+def test_a_pool_of_which_nothing_is_left_is_refused(overrides: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    begin, tested = beginning(), labelled(3, split='test')
+    with pytest.raises(ConfigError, match='There is nothing to choose from: of the 4 frames of the pool each is in'):
+        builder(overrides([begin.pk], [begin]))
+    (tmp_path / 'labels.xyz').write_bytes(dump_frames(tested.iterate()))
+    for pool in (str(tested.pk), 'labels.xyz'):
+        labels = {'ase': {'calculator': 'ase.calculators.emt:EMT'}}
+        with pytest.raises(ConfigError, match='There is nothing to choose from: of the 3 frames'):
+            builder(overrides([pool], [begin], labels=labels), tmp_path)
+
+
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
     made = builder(overrides([labelled(4).pk], [beginning()], select={'descriptors': 'gradient'}))
     validate = ActiveLearningWorkChain.spec().inputs.validate
