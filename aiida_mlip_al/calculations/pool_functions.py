@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_AXES_KEY, stress_of
 from aiida_mlip_al.data.frame import atoms_of
 from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label_structure
-from aiida_mlip_al.data.pool import frames_left, trajectories_of
+from aiida_mlip_al.data.pool import TEST, frames_left, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
 from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
 
@@ -90,16 +90,49 @@ def different_frames(datasets: Mapping[str, DatasetData]) -> list[Atoms]:
     return list(frames_left(datasets)[0].values())
 
 
-def begin_splits(n_frames: int, validation_fraction: float, rng: np.random.Generator) -> list[str]:
-    """Return the split of each frame to begin with: at least one is trained on, and at least one held out.
+def new_elements(frames: Sequence[Atoms]) -> dict[int, str]:
+    """Return which frames have an element that none before has, by their places, and that element."""
+    seen: set[str] = set()
+    found = {}
+    for place, frame in enumerate(frames):
+        new = sorted(set(frame.get_chemical_symbols()) - seen)
+        if new:
+            found[place] = new[0]
+            seen.update(new)
+    return found
 
-    :raises ValueError: there are fewer than two.
+
+def draw(frames: Sequence[Atoms], settings: Mapping[str, Any]) -> dict[str, list[Atoms]]:
+    """Return copies of frames to ``begin`` with and to ``test`` on, in their order, with their split; see :func:`draw_dataset`.
+
+    Of the frames to begin with those that are trained on have every element, for a model must know it to look at the others.
+
+    :raises ValueError: there are not so many frames, or those to begin with are too few to train on and to hold one out.
     """
-    if n_frames < 2:
-        raise ValueError(f'A run cannot begin with {n_frames} frames: draw two or more, one of which is held out.')
-    n_held_out = min(max(round(n_frames * validation_fraction), 1), n_frames - 1)
-    held_out = set(rng.permutation(n_frames)[:n_held_out].tolist())
-    return ['validation' if index in held_out else 'train' for index in range(n_frames)]
+    n_begin, n_test = settings['frames'], settings['test']
+    if n_begin < 2:
+        raise ValueError(f'A run cannot begin with {n_begin} frames: ask for two or more, one of which is held out.')
+    if n_begin + n_test > len(frames):
+        raise ValueError(f'{n_begin + n_test} frames cannot be drawn of {len(frames)} that differ: ask for fewer.')
+    order = np.random.default_rng(stream(settings['seed'], 'draw')).permutation(len(frames)).tolist()
+    trained = new_elements([frames[index] for index in order])
+    if len(trained) >= n_begin:
+        element = list(trained.values())[n_begin - 1]
+        raise ValueError(f'{n_begin} frames to begin with are too few to train on {element}, too: ask for more.')
+    first = [order[place] for place in trained]
+    others = [index for place, index in enumerate(order) if place not in trained]
+    rest = others[n_test : n_test + n_begin - len(first)]
+    n_held_out = min(max(round(n_begin * settings['validation_fraction']), 1), len(rest))
+    splits = {
+        'test': dict.fromkeys(others[:n_test], TEST),
+        'begin': {**dict.fromkeys([*first, *rest], 'train'), **dict.fromkeys(rest[:n_held_out], 'validation')},
+    }
+    drawn = {}
+    for name, chosen in splits.items():
+        drawn[name] = [frames[index].copy() for index in sorted(chosen)]
+        for frame, index in zip(drawn[name], sorted(chosen), strict=True):
+            frame.info['split'] = chosen[index]
+    return drawn
 
 
 @calcfunction
@@ -110,22 +143,8 @@ def draw_dataset(settings: orm.Dict, **datasets: DatasetData) -> dict[str, Datas
         ``seed``.
     :param datasets: all of one level of theory.
     """
-    values = settings.get_dict()
-    different = different_frames(datasets)
-    counts = {'begin': values['frames'], 'test': values['test']}
-    order = np.random.default_rng(stream(values['seed'], 'draw')).permutation(len(different))
-    chosen = {'test': order[: counts['test']], 'begin': order[counts['test'] : sum(counts.values())]}
-    rng = np.random.default_rng(stream(values['seed'], 'split'))
-    splits = {
-        'test': ['test'] * counts['test'],
-        'begin': begin_splits(counts['begin'], values['validation_fraction'], rng),
-    }
     first = datasets[min(datasets)]
-    made = {}
-    for name, indices in chosen.items():
-        picked = [different[index].copy() for index in sorted(indices)]
-        for frame, split in zip(picked, splits[name], strict=True):
-            frame.info['split'] = split
-        if picked:
-            made[name] = DatasetData.from_ase(picked, first.theory, first.theory_hash)
-    return made
+    drawn = draw(different_frames(datasets), settings.get_dict())
+    return {
+        name: DatasetData.from_ase(frames, first.theory, first.theory_hash) for name, frames in drawn.items() if frames
+    }

@@ -134,20 +134,18 @@ def import_dataset(
 )
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Of the draw.')
 @with_profile
-def draw(identifiers: tuple[str, ...], frames: int, test: int, validation_fraction: float, seed: int) -> None:
+def draw_datasets(identifiers: tuple[str, ...], frames: int, test: int, validation_fraction: float, seed: int) -> None:
     """Draw random frames of labelled datasets to begin a run with, and others to test it on; the run may choose from the rest."""
     from aiida import orm
 
-    from aiida_mlip_al.calculations.pool_functions import different_frames, draw_dataset
+    from aiida_mlip_al.calculations.pool_functions import different_frames, draw, draw_dataset
 
     settings = {'frames': frames, 'test': test, 'validation_fraction': validation_fraction, 'seed': seed}
     shards = {f'shard_{index:02d}': _load(identifier) for index, identifier in enumerate(identifiers)}
     try:
-        there = len(different_frames(shards))
+        draw(different_frames(shards), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if frames + test > there:
-        raise click.ClickException(f'{frames + test} frames cannot be drawn of {there} that differ: ask for fewer.')
     drawn = draw_dataset(orm.Dict(settings), **shards)
     for name, node in drawn.items():
         click.echo(f'{node.n_frames} frames to {name} {"with" if name == "begin" else "on"}: dataset {node.pk}')

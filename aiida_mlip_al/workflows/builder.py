@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from aiida import orm
 from aiida.common import NotExistent
 from aiida.common.exceptions import MultipleObjectsError
 from aiida.engine import ProcessBuilder
+from ase import Atoms
 from ase.io import read
 
 from aiida_mlip_al.calculations.shell_input import make_input
@@ -199,6 +200,11 @@ def check_properties(config: RunConfig, structures: Mapping[str, orm.StructureDa
             )
 
 
+def elements_of(frames: Iterable[Atoms]) -> set[str]:
+    """Return the elements of frames."""
+    return {symbol for frame in frames for symbol in frame.get_chemical_symbols()}
+
+
 class Inputs:
     """The inputs of every stage, as a configuration says them.
 
@@ -341,7 +347,7 @@ class Inputs:
     def check_pool(self) -> None:
         """Refuse frames to choose from with elements that no model will know, and a pool of which nothing is left.
 
-        :raises ConfigError: naming the element.
+        :raises ConfigError: naming the element, if it is one.
         """
         for node in self.pool.values():
             elements = node.elements if isinstance(node, DatasetData) else node.symbols
@@ -355,6 +361,15 @@ class Inputs:
             raise ConfigError(
                 f'There is nothing to choose from: of the {n_frames} frames of the pool each is in `datasets` already, is a test '
                 'frame, or cannot be evaluated; give others in `explore.pool.frames`.'
+            )
+        mace = self.config.train.mace
+        if self.config.seed or self.config.reference_energies is not None or mace.foundation_model is not None:
+            return
+        begin = [frame for node in self.datasets.values() for frame in node.iterate('train', 'validation')]
+        if unknown := sorted(elements_of(left.values()) - elements_of(begin)):
+            raise ConfigError(
+                f'The pool has frames with {unknown[0]}, and no frame to learn from in `datasets` has it, so that the first models '
+                'could not look at them: add a labelled frame with it, such as `aiida-mlip-al dataset draw` draws.'
             )
 
     def labelled_pool(self) -> dict[str, orm.Data]:

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_mlip_al.calculations.pool_functions import (
-    begin_splits,
     different_frames,
+    draw,
     draw_dataset,
     plan_pool,
     read_pool_labels,
@@ -163,9 +163,28 @@ def test_a_beginning_has_frames_to_train_on_and_held_out(
         assert drawn['begin'].splits == {'train': frames - held_out, 'validation': held_out, 'test': 0}
 
 
-def test_one_frame_is_no_beginning() -> None:
-    with pytest.raises(ValueError, match='cannot begin with 1 frames: draw two or more, one of which is held out'):
-        begin_splits(1, 0.5, np.random.default_rng(0))
+def test_the_frames_that_are_trained_on_have_every_element(make_labelled: Make) -> None:
+    species = ['H2O'] * 20 + ['CH4', 'CH3CH2OH', 'NH3']
+    frames = [make_labelled(seed, name) for seed, name in enumerate(species)]
+    for seed in range(10):
+        drawn = draw(frames, {'frames': 5, 'test': 4, 'validation_fraction': 0.2, 'seed': seed})
+        trained = [frame for frame in drawn['begin'] if frame.info['split'] == 'train']
+        assert (len(drawn['begin']), len(drawn['test']), len(trained)) == (5, 4, 4)
+        assert {symbol for frame in trained for symbol in frame.get_chemical_symbols()} == {'H', 'O', 'C', 'N'}
+
+
+@pytest.mark.parametrize(
+    ('frames', 'test', 'sentence'),
+    [
+        (1, 0, 'A run cannot begin with 1 frames: ask for two or more, one of which is held out.'),
+        (3, 2, '5 frames cannot be drawn of 4 that differ: ask for fewer.'),
+        (2, 0, '2 frames to begin with are too few to train on .*, too: ask for more.'),
+    ],
+)
+def test_draws_that_are_no_beginning_are_refused(make_labelled: Make, frames: int, test: int, sentence: str) -> None:
+    four = [make_labelled(seed, name) for seed, name in enumerate(['H2O', 'H2O', 'H2O', 'NH3'])]
+    with pytest.raises(ValueError, match=sentence):
+        draw(four, {'frames': frames, 'test': test, 'validation_fraction': 0.2, 'seed': 0})
 
 
 def test_only_frames_that_differ_are_drawn(make_dataset: Make) -> None:

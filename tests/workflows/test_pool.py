@@ -13,6 +13,7 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
+from ase import Atoms
 from ase.build import molecule
 from ase.io import write
 from helpers.time_limit import terminated_when
@@ -240,6 +241,21 @@ def test_a_pool_of_which_nothing_is_left_is_refused(overrides: Callable[..., dic
         labels = {'ase': {'calculator': 'ase.calculators.emt:EMT'}}
         with pytest.raises(ConfigError, match='There is nothing to choose from: of the 3 frames'):
             builder(overrides([pool], [begin], labels=labels), tmp_path)
+
+
+def test_elements_that_the_first_models_do_not_know_are_refused(overrides: Callable[..., dict[str, Any]]) -> None:
+    peroxide, hydrogen = (
+        DatasetData.from_ase([labelled_atoms(atoms, -1.0, np.zeros((len(atoms), 3)))], 'PBE', 'PBE').store()
+        for atoms in (molecule('H2O2'), molecule('H2'))
+    )
+    held_out = labelled_atoms(Atoms('H', [[0, 0, 0]]), -1.0, np.zeros((1, 3)), split='validation')
+    begin = DatasetData.from_ase([*hydrogen.iterate(), held_out], 'PBE', 'PBE').store()
+    with pytest.raises(
+        ConfigError, match='The pool has frames with O, and no frame to learn from in `datasets` has it'
+    ):
+        builder(overrides([peroxide.pk], [begin]))
+    builder(overrides([peroxide.pk], [begin, labelled(1)]))
+    builder(overrides([peroxide.pk], [begin], reference_energies={'H': -1.0, 'O': -2.0}))
 
 
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
