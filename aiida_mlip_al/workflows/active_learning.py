@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.frame import atoms_of, formula_of
+from aiida_mlip_al.data.pool import frames_of
 from aiida_mlip_al.sampling.base import stream
 from aiida_mlip_al.sampling.spread import by_system
 from aiida_mlip_al.sampling.walkers import ExploreSettings
@@ -58,7 +59,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return 'One model alone has no deviation: give `train.uncertainty`, or set `members` to 2 or more.'
     if uncertain and inputs['explore'].get('lammps'):
         return LAMMPS_NEEDS_MEMBERS
-    if inputs['select'].get('diversity', None) == 'rmsd' and any(any(s.pbc) for s in inputs['structures'].values()):
+    if inputs['select'].get('diversity', None) == 'rmsd' and any(any(pbc) for pbc in periodicities(inputs)):
         return PERIODIC
     return (
         untrainable(inputs)
@@ -84,6 +85,13 @@ def untrainable(inputs: Any) -> str | None:
     )
 
 
+def periodicities(inputs: Any) -> Iterator[Sequence[bool]]:
+    """Yield in which directions structures and the frames of a pool are periodic."""
+    pool = (inputs['explore'].get('pool') or {}).get('frames', {})
+    yield from (structure.pbc for structure in inputs['structures'].values())
+    yield from (frame.pbc for node in pool.values() for frame in frames_of(node))
+
+
 def unmeasured(inputs: Any) -> str | None:
     """Return why the exploration does not record what the selection compares with its levels, or None."""
     measure = inputs['select'].get('measure', 'max')
@@ -92,8 +100,8 @@ def unmeasured(inputs: Any) -> str | None:
     if measure == 'stress':
         if not (inputs['explore'].get('pool') or inputs['explore']['settings'].get('stress_deviation', False)):
             return 'The measure `stress` needs the engine `ase` with `stress_deviation: true`, or `pool`.'
-        if not all(all(structure.pbc) for structure in inputs['structures'].values()):
-            return 'The measure `stress` needs structures that are periodic in three directions.'
+        if not all(all(pbc) for pbc in periodicities(inputs)):
+            return 'The measure `stress` needs structures, and frames of a pool, that are periodic in three directions.'
     return None
 
 

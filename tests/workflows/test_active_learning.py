@@ -90,7 +90,10 @@ def test_npt_of_molecules_alone_is_refused(
     ('measure', 'sentence'),
     [
         ('mahalanobis', 'The measure `mahalanobis` is that of one model: give `train.uncertainty`.'),
-        ('stress', 'The measure `stress` needs structures that are periodic in three directions.'),
+        (
+            'stress',
+            'The measure `stress` needs structures, and frames of a pool, that are periodic in three directions.',
+        ),
     ],
 )
 def test_what_the_exploration_does_not_record_is_refused(

@@ -258,6 +258,23 @@ def test_elements_that_the_first_models_do_not_know_are_refused(overrides: Calla
     builder(overrides([peroxide.pk], [begin], reference_energies={'H': -1.0, 'O': -2.0}))
 
 
+def test_frames_of_a_pool_are_as_periodic_as_the_choice_needs(overrides: Callable[..., dict[str, Any]]) -> None:
+    in_a_box, molecules = labelled(4, seed=1).get_ase_list(), labelled(4, seed=2)
+    for frame in in_a_box:
+        frame.cell, frame.pbc = [9, 9, 9], True
+    periodic = DatasetData.from_ase(in_a_box, 'PBE', 'PBE').store()
+
+    def problem(pool: DatasetData, pbc: bool, **select: Any) -> str:
+        made = builder(overrides([pool.pk], [beginning()], select=select))
+        made.structures = {'water': orm.StructureData(ase=Atoms('OH2', cell=[9, 9, 9], pbc=pbc))}
+        return str(ActiveLearningWorkChain.spec().inputs.validate(made._inputs(prune=True)))
+
+    stress, rmsd = {'measure': 'stress', 'lower': 1e-5}, {'diversity': 'rmsd', 'min_rmsd': 0.1}
+    assert 'frames of a pool, that are periodic in three directions' in problem(molecules, True, **stress)
+    assert 'compares molecules' in problem(periodic, False, **rmsd)
+    assert problem(periodic, True, **stress) == problem(molecules, False, **rmsd) == 'None'
+
+
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
     made = builder(overrides([labelled(4).pk], [beginning()], select={'descriptors': 'gradient'}))
     validate = ActiveLearningWorkChain.spec().inputs.validate
