@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from aiida_mlip_al.data.frame import atoms_of
 from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label_structure
 from aiida_mlip_al.data.pool import TEST, frames_left, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
-from aiida_mlip_al.sampling.pool import Geometry, PoolSettings, draw_frames, geometry
+from aiida_mlip_al.sampling.pool import Lookup, PoolSettings, draw_frames
 
 
 @calcfunction
@@ -57,10 +57,10 @@ def read_pool_labels(**inputs: Any) -> dict[str, Any]:
     first = datasets[min(datasets)]
     theory = Theory(first.theory, first.theory_hash)
     atoms = {name: atoms_of(node) for name, node in sorted(structures.items())}
-    labelled = _labelled(datasets, {geometry(item) for item in atoms.values()})
+    labelled = _labelled(datasets, atoms.values())
     labels, rejected = {}, {}
     for name, item in atoms.items():
-        frame = labelled.get(geometry(item))
+        frame = labelled.get(item)
         if frame is None:
             rejected[name] = Rejection('unknown', 'no data set of `labels.pool` has this structure.')
             continue
@@ -70,19 +70,21 @@ def read_pool_labels(**inputs: Any) -> dict[str, Any]:
     return label_outputs(len(structures), labels, rejected, theory, wall_s=0.0, core_s=0.0)
 
 
-def _labelled(datasets: Mapping[str, DatasetData], wanted: set[Geometry]) -> dict[Geometry, Atoms]:
-    """Return the labelled frames of some geometries; of equal ones the first."""
-    found: dict[Geometry, Atoms] = {}
+def _labelled(datasets: Mapping[str, DatasetData], structures: Iterable[Atoms]) -> Lookup[Atoms]:
+    """Return the labelled frames that some structures are."""
+    wanted: Lookup[bool] = Lookup()
+    for item in structures:
+        wanted.add(item, True)
+    found: Lookup[Atoms] = Lookup()
     for name in sorted(datasets):
         for frame in datasets[name].iterate():
-            key = geometry(frame)
-            if key in wanted:
-                found.setdefault(key, frame)
+            if wanted.get(frame):
+                found.add(frame, frame)
     return found
 
 
 def different_frames(datasets: Mapping[str, DatasetData]) -> list[Atoms]:
-    """Return the frames of data sets that are no test frames, nor repeats of one; of equal ones the first.
+    """Return the frames of data sets that are no test frames, nor repeats of one; of repeated ones the first.
 
     :raises ValueError: levels of theory differ.
     """

@@ -14,7 +14,7 @@ from aiida_mlip_al.config.vasp import NEUTRAL_TAGS, VaspSettings
 from aiida_mlip_al.data import LabelData
 from aiida_mlip_al.data.labelling import Rejection, Theory, geometry_problem, label_outputs, label_structure
 from aiida_mlip_al.data.vasp_result import VaspRun, changed_tags, judge, label_incar, species_order, theory_of
-from aiida_mlip_al.sampling.pool import geometry
+from aiida_mlip_al.sampling.pool import Lookup
 
 from .functions import frame_of
 
@@ -136,12 +136,11 @@ def frames_in(
     structures: Mapping[str, orm.StructureData], trajectories: Mapping[str, orm.TrajectoryData]
 ) -> dict[str, tuple[str, int]]:
     """Return for each structure that is a frame of a trajectory, unchanged, which one it is: name of the trajectory, and row."""
-    rows = {
-        geometry(frame_of(trajectory, row)): (name, row)
-        for name, trajectory in trajectories.items()
-        for row in range(trajectory.numsteps)
-    }
-    found = {name: rows.get(geometry(structure.get_ase())) for name, structure in structures.items()}
+    rows: Lookup[tuple[str, int]] = Lookup()
+    for name, trajectory in trajectories.items():
+        for row in range(trajectory.numsteps):
+            rows.add(frame_of(trajectory, row), (name, row))
+    found = {name: rows.get(structure.get_ase()) for name, structure in structures.items()}
     return {name: place for name, place in found.items() if place is not None}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from aiida.orm import Data, StructureData, TrajectoryData
 from ase import Atoms
 
 from aiida_mlip_al.sampling.checks import computable
-from aiida_mlip_al.sampling.pool import geometry
+from aiida_mlip_al.sampling.pool import Lookup
 
 from .dataset import DatasetData
 from .frame import atoms_of
@@ -44,18 +45,18 @@ def is_test(atoms: Atoms) -> bool:
 def frames_left(pool: Mapping[str, Data], known: Iterable[Data] = ()) -> tuple[dict[tuple[str, int], Atoms], int]:
     """Return the frames of a pool that may be learned from, by node and place in it, and how many frames there are in all.
 
-    Left out are test frames and whatever is equal to one in any of the nodes, repeats, and what no potential can be evaluated on.
+    Left out are test frames and whatever is the same as one in any node, repeats, and what no potential can be evaluated on.
 
     :param known: nodes whose frames are left out, too.
     """
     frames = {(name, number): atoms for name in sorted(pool) for number, atoms in enumerate(frames_of(pool[name]))}
-    seen = {geometry(atoms) for node in known for atoms in frames_of(node)}
-    seen |= {geometry(atoms) for atoms in frames.values() if is_test(atoms)}
+    seen: Lookup[bool] = Lookup()
+    for atoms in chain((frame for node in known for frame in frames_of(node)), filter(is_test, frames.values())):
+        seen.add(atoms, True)
     left = {}
     for place, atoms in frames.items():
-        key = geometry(atoms)
-        if key not in seen and computable(atoms):
-            seen.add(key)
+        if computable(atoms) and not seen.get(atoms):
+            seen.add(atoms, True)
             left[place] = atoms
     return left, len(frames)
 

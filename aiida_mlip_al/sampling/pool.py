@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from functools import lru_cache
+from itertools import product
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import Field
 
 from aiida_mlip_al.sampling.base import StepParameters, stream
 
-# Of positions in extended XYZ.
-FILE_DECIMALS = 8
-Geometry = tuple[bytes, bytes, bytes]
+# Å.
+TOLERANCE = 1e-4
+BIN = 5e-4
+N_MEANS = 6
+Floats = NDArray[np.float64]
 T = TypeVar('T')
 
 
@@ -30,11 +35,45 @@ class PoolSettings(StepParameters):
     systems: ClassVar[Mapping[str, Any]] = {}
 
 
-def geometry(atoms: Atoms) -> Geometry:
-    """Return elements, positions and cell, to 1e-6 Å, as what can be looked up; the same before and after it was in a file."""
-    places = (np.round(np.round(array, FILE_DECIMALS), 6) + 0.0 for array in (atoms.positions, atoms.cell.array))
-    positions, cell = (array.tobytes() for array in places)
-    return atoms.numbers.tobytes(), positions, cell
+class Lookup(Generic[T]):
+    """What is known of frames, found again by their elements, periodic directions, positions and cell.
+
+    Frames whose positions and cells differ by at most ``TOLERANCE`` are the same one, such as those that went through a file.
+    Weighted means of these numbers differ by no more, so that only frames with means in the same bins, or the next ones, have to
+    be compared.
+    """
+
+    def __init__(self) -> None:
+        self._bins: dict[tuple[Any, ...], list[tuple[Floats, T]]] = {}
+
+    def add(self, atoms: Atoms, value: T) -> None:
+        """Remember what is known of a frame."""
+        kind, places, means = _described(atoms)
+        self._bins.setdefault((kind, *np.floor(means / BIN).tolist()), []).append((places, value))
+
+    def get(self, atoms: Atoms) -> T | None:
+        """Return what is known of a frame, the nearest if several are the same one; None if it is unknown."""
+        kind, places, means = _described(atoms)
+        ends = np.floor([(means - TOLERANCE) / BIN, (means + TOLERANCE) / BIN]).T.tolist()
+        nearest, found = TOLERANCE, None
+        for bins in product(*(set(pair) for pair in ends)):
+            for others, value in self._bins.get((kind, *bins), ()):
+                distance = float(np.abs(others - places).max())
+                if distance <= nearest and (found is None or distance < nearest):
+                    nearest, found = distance, value
+        return found
+
+
+def _described(atoms: Atoms) -> tuple[bytes, Floats, Floats]:
+    """Return what must be equal in the same frame, what may differ a little (Å), and weighted means of that."""
+    places = np.concatenate([atoms.positions.ravel(), atoms.cell.array.ravel()])
+    return atoms.numbers.tobytes() + atoms.pbc.tobytes(), places, _weights(len(places)) @ places
+
+
+@lru_cache(maxsize=64)
+def _weights(length: int) -> Floats:
+    weights = np.random.default_rng(0).uniform(-1.0, 1.0, size=(N_MEANS, length))
+    return np.asarray(weights / np.abs(weights).sum(axis=1, keepdims=True))
 
 
 def draw_frames(places: Iterable[T], count: int, seed: int, iteration: int) -> list[T]:

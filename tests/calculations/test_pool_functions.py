@@ -10,6 +10,7 @@ import pytest
 from aiida import orm
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers.geometry import geometry
 
 from aiida_mlip_al.calculations.pool_functions import (
     different_frames,
@@ -20,7 +21,6 @@ from aiida_mlip_al.calculations.pool_functions import (
 )
 from aiida_mlip_al.data import DatasetData, FrameData
 from aiida_mlip_al.data.pool import frames_of, trajectories_of
-from aiida_mlip_al.sampling.pool import geometry
 
 Make = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures('aiida_profile')

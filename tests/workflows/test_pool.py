@@ -16,6 +16,7 @@ from aiida.plugins import WorkflowFactory
 from ase import Atoms
 from ase.build import molecule
 from ase.io import write
+from helpers.geometry import geometry
 from helpers.time_limit import terminated_when
 
 from aiida_mlip_al.calculations.pool_functions import plan_pool
@@ -23,7 +24,6 @@ from aiida_mlip_al.config import ConfigError
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
 from aiida_mlip_al.data.extxyz import dump_frames, labelled_atoms
 from aiida_mlip_al.data.pool import frames_of, trajectories_of
-from aiida_mlip_al.sampling.pool import geometry
 from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
 from aiida_mlip_al.workflows.builder import load_pool
 from aiida_mlip_al.workflows.explore import ExploreWorkChain
