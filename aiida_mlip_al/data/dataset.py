@@ -27,6 +27,7 @@ from .extxyz import (
     find_label,
     iterate_frames,
     labelled_atoms,
+    temperature_of,
 )
 from .label import LabelData
 
@@ -52,13 +53,14 @@ class DatasetData(SinglefileData):
         """Build an unstored dataset from labelled frames; a frame without a ``split`` goes to ``train``.
 
         :param frames: read only; results of an attached calculator are not kept.
-        :raises ValueError: naming the first frame whose label is missing, misshapen or not finite.
+        :raises ValueError: naming the first frame whose label is missing, misshapen or not finite, or whose temperature is none.
         """
         frames = [frame.copy() for frame in frames]
         if not frames:
             raise ValueError('A dataset needs at least one labelled frame.')
         for index, frame in enumerate(frames):
             check_labelled(frame, f'Frame {index} ({frame.get_chemical_formula()})')
+            temperature_of(frame, f'Frame {index}')
             split = frame.info.setdefault('split', 'train')
             if split not in SPLITS:
                 raise ValueError(f'Frame {index} has the split `{split}`, which is none of {", ".join(SPLITS)}.')
@@ -212,8 +214,9 @@ def _read_labelled(path: str | Path, keys: Mapping[str, str], split: str | None)
             )
         split_of_frame = split or atoms.info.get('split', 'train')
         axes = atoms.info.get(STRESS_AXES_KEY)
-        temperature = {'temperature_K': float(atoms.info['temperature_K'])} if 'temperature_K' in atoms.info else {}
-        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame, **temperature)
+        temperature = temperature_of(atoms, f'Frame {index} of {path}')
+        info = {} if temperature is None else {'temperature_K': temperature}
+        yield labelled_atoms(atoms, energy, forces, stress, axes, split=split_of_frame, **info)
 
 
 def _summary(frames: list[Atoms]) -> dict[str, Any]:

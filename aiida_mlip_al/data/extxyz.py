@@ -102,6 +102,26 @@ def check_labelled(atoms: Atoms, name: str) -> None:
             raise ValueError(f'{name} has a {quantity} that is not finite: remove the frame or label it again.')
 
 
+def temperature_of(atoms: Atoms, name: str) -> float | None:
+    """Return the temperature (K) that a frame has as info, None without one.
+
+    :param name: how the sentence names the frame.
+    :raises ValueError: it is not one finite number.
+    """
+    given = atoms.info.get('temperature_K')
+    if given is None:
+        return None
+    try:
+        temperature = float(given)
+    except (TypeError, ValueError):
+        temperature = np.nan
+    if not np.isfinite(temperature):
+        raise ValueError(
+            f'{name} has the temperature `{given}`: give `temperature_K` as one number (K), or leave it out.'
+        )
+    return temperature
+
+
 def find_label(atoms: Atoms, keys: Mapping[Any, str]) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
     """Return energy, forces and stress (6,) of a frame under whatever names they have, None for those that it lacks.
 

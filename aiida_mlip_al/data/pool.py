@@ -13,6 +13,7 @@ from aiida_mlip_al.sampling.checks import computable
 from aiida_mlip_al.sampling.pool import Lookup
 
 from .dataset import DatasetData
+from .extxyz import temperature_of
 from .frame import atoms_of
 
 TEST = 'test'
@@ -69,6 +70,7 @@ def trajectories_of(frames: Iterable[tuple[int, Atoms]], longest: int | None = N
 
     :param frames: with their numbers, which become the steps.
     :param longest: most frames in one; None for no limit.
+    :raises ValueError: naming the first frame with a temperature that is none.
     """
     alike: dict[tuple[bytes, bytes, bool], list[tuple[int, Atoms]]] = {}
     for number, atoms in frames:
@@ -91,7 +93,7 @@ def _trajectory(frames: Sequence[tuple[int, Atoms]]) -> TrajectoryData:
         cells=np.array([atoms.cell.array for _, atoms in frames]),
         pbc=first.pbc.tolist(),
     )
-    temperatures = np.array([atoms.info.get('temperature_K', np.nan) for _, atoms in frames], dtype=float)
+    temperatures = np.array([temperature_of(atoms, f'Frame {number}') for number, atoms in frames], dtype=float)
     if np.isfinite(temperatures).any():
         node.set_array('target_temperatures', temperatures)
     node.base.attributes.set('independent', True)

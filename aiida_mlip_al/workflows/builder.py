@@ -13,6 +13,7 @@ from aiida.common import NotExistent
 from aiida.common.exceptions import MultipleObjectsError
 from aiida.engine import ProcessBuilder
 from ase import Atoms
+from ase.data import atomic_numbers
 from ase.io import read
 
 from aiida_mlip_al.calculations.shell_input import make_input
@@ -139,15 +140,25 @@ def load_pool(items: Sequence[str], folder: Path) -> dict[str, orm.Data]:
     """Return frames to choose from as nodes.
 
     :param items: files that ASE reads, or nodes by PK or UUID.
-    :raises ConfigError: if a file cannot be read, or a node has no frames.
+    :raises ConfigError: if a file cannot be read, or a node has no frames or atoms of no element.
     """
     nodes: list[orm.Data] = []
     for item in items:
         path = folder / item
         if path.exists():
-            nodes += trajectories_of(enumerate(_read_structures(path)))
+            frames = _read_structures(path)
+            try:
+                nodes += trajectories_of(enumerate(frames))
+            except ValueError as error:
+                raise ConfigError(f'{path}: {error}') from None
         else:
-            nodes.append(load_typed(item, (DatasetData, orm.TrajectoryData), 'dataset or trajectory', f'file {path}'))
+            node = load_typed(item, (DatasetData, orm.TrajectoryData), 'dataset or trajectory', f'file {path}')
+            names = node.elements if isinstance(node, DatasetData) else node.symbols
+            if strange := sorted(set(names) - set(atomic_numbers)):
+                raise ConfigError(
+                    f'Node {item} has atoms called {strange[0]}, which is no element: give a trajectory whose symbols are elements.'
+                )
+            nodes.append(node)
     return {f'pool_{index:02d}': node for index, node in enumerate(nodes)}
 
 

@@ -259,6 +259,16 @@ class TestFromFile:
         assert hot.info['temperature_K'] == 450.0
         assert not {'temperature_K', 'colour'} & set(plain.info)
 
+    def test_a_temperature_that_is_no_number_is_refused(self, tmp_path: Path, make_labelled: Make) -> None:
+        frames = [make_labelled(1, temperature_K=450), make_labelled(2, temperature_K='hot')]
+        write(tmp_path / 'data.xyz', frames)
+        with pytest.raises(
+            ValueError, match=r'Frame 1 of .*data.xyz has the temperature `hot`: give `temperature_K` as'
+        ):
+            DatasetData.from_file(tmp_path / 'data.xyz', 'PBE')
+        with pytest.raises(ValueError, match='Frame 1 has the temperature `hot`'):
+            DatasetData.from_ase(frames, 'PBE', 'pbe')
+
     def test_results_of_a_calculator(self, tmp_path: Path) -> None:
         atoms = bulk('Cu', cubic=True)
         forces = np.arange(12.0).reshape(4, 3)

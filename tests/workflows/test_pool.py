@@ -275,6 +275,25 @@ def test_frames_of_a_pool_are_as_periodic_as_the_choice_needs(overrides: Callabl
     assert problem(periodic, True, **stress) == problem(molecules, False, **rmsd) == 'None'
 
 
+@pytest.mark.parametrize('temperature', ['hot', np.array([300.0, 310.0]), np.inf])
+def test_a_temperature_that_is_no_number_is_refused(tmp_path: Path, temperature: Any) -> None:
+    frames = [molecule('H2O') for _ in range(3)]
+    frames[0].info['temperature_K'], frames[1].info['temperature_K'] = 300.0, temperature
+    write(tmp_path / 'hot.xyz', frames)
+    with pytest.raises(
+        ConfigError, match=r'hot.xyz: Frame 1 has the temperature `.*`: give `temperature_K` as one number'
+    ):
+        load_pool(['hot.xyz'], tmp_path)
+
+
+def test_symbols_that_are_no_elements_are_refused(tmp_path: Path) -> None:
+    node = orm.TrajectoryData()
+    node.set_trajectory(symbols=['O', 'H1', 'H2'], positions=molecule('H2O').positions[None], pbc=[False] * 3)
+    pk = node.store().pk
+    with pytest.raises(ConfigError, match=f'Node {pk} has atoms called H1, which is no element'):
+        load_pool([str(pk)], tmp_path)
+
+
 def test_all_describe_the_frames_of_a_pool_alike(overrides: Callable[..., dict[str, Any]]) -> None:
     made = builder(overrides([labelled(4).pk], [beginning()], select={'descriptors': 'gradient'}))
     validate = ActiveLearningWorkChain.spec().inputs.validate
