@@ -15,7 +15,7 @@ from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_AXES_KEY, stress_of
 from aiida_mlip_al.data.frame import atoms_of
 from aiida_mlip_al.data.labelling import Rejection, Theory, label_outputs, label_structure
-from aiida_mlip_al.data.pool import TEST, frames_left, trajectories_of
+from aiida_mlip_al.data.pool import TEST, frames_left, kind_of, trajectories_of
 from aiida_mlip_al.sampling.base import parse_parameters, stream
 from aiida_mlip_al.sampling.pool import Lookup, PoolSettings, draw_frames
 
@@ -33,16 +33,20 @@ def plan_pool(settings: orm.Dict, seed: orm.Int, **inputs: Any) -> dict[str, Any
     rows = inputs['history']['rows'] if 'history' in inputs else []
     left, n_frames = frames_left(inputs['frames'], inputs.get('known', {}).values())
     drawn = draw_frames(left, parsed.max_frames, seed.value, len(rows))
-    jobs: list[dict[str, orm.TrajectoryData]] = []
-    room = 0
-    for name in sorted(inputs['frames']):
-        mine = [(number, left[name, number]) for owner, number in drawn if owner == name]
-        for index, trajectory in enumerate(trajectories_of(mine, parsed.frames_per_job)):
-            if trajectory.numsteps > room:
-                jobs.append({})
-                room = parsed.frames_per_job
-            jobs[-1][f'{name}_{index:02d}'] = trajectory
-            room -= trajectory.numsteps
+    # Frames of one kind side by side, so that few trajectories are cut where a job is full.
+    drawn.sort(key=lambda place: (place[0], kind_of(left[place])))
+    jobs = []
+    for first in range(0, len(drawn), parsed.frames_per_job):
+        job: dict[str, list[tuple[int, Atoms]]] = {}
+        for name, number in drawn[first : first + parsed.frames_per_job]:
+            job.setdefault(name, []).append((number, left[name, number]))
+        jobs.append(
+            {
+                f'{name}_{index:02d}': trajectory
+                for name, frames in job.items()
+                for index, trajectory in enumerate(trajectories_of(frames))
+            }
+        )
     report = {'n_frames': 0, 'n_pool': n_frames, 'n_left': len(left), 'wall_s': 0.0, 'core_s': 0.0}
     return {'report': orm.Dict(report), 'walkers': {f'job_{number:02d}': job for number, job in enumerate(jobs)}}
 

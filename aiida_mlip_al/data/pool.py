@@ -62,25 +62,24 @@ def frames_left(pool: Mapping[str, Data], known: Iterable[Data] = ()) -> tuple[d
     return left, len(frames)
 
 
-def trajectories_of(frames: Iterable[tuple[int, Atoms]], longest: int | None = None) -> list[TrajectoryData]:
-    """Return unstored trajectories of frames, one for each order of elements and periodicity, in which the frames come.
+def kind_of(atoms: Atoms) -> tuple[bytes, bytes, bool]:
+    """Return what frames of one trajectory have in common: order of elements, periodicity, whether they are test frames."""
+    return atoms.numbers.tobytes(), atoms.pbc.tobytes(), is_test(atoms)
 
-    Test frames are trajectories of their own, with the attribute ``split``. All have the attribute ``independent``: their frames
-    need not follow on one another.
+
+def trajectories_of(frames: Iterable[tuple[int, Atoms]]) -> list[TrajectoryData]:
+    """Return unstored trajectories of frames, one for each kind, in which the frames come.
+
+    Those of test frames have the attribute ``split``. All have the attribute ``independent``: their frames need not follow on one
+    another.
 
     :param frames: with their numbers, which become the steps.
-    :param longest: most frames in one; None for no limit.
     :raises ValueError: naming the first frame with a temperature that is none.
     """
     alike: dict[tuple[bytes, bytes, bool], list[tuple[int, Atoms]]] = {}
     for number, atoms in frames:
-        alike.setdefault((atoms.numbers.tobytes(), atoms.pbc.tobytes(), is_test(atoms)), []).append((number, atoms))
-    parts = [
-        group[first : first + (longest or len(group))]
-        for group in alike.values()
-        for first in range(0, len(group), longest or len(group))
-    ]
-    return [_trajectory(part) for part in parts]
+        alike.setdefault(kind_of(atoms), []).append((number, atoms))
+    return [_trajectory(group) for group in alike.values()]
 
 
 def _trajectory(frames: Sequence[tuple[int, Atoms]]) -> TrajectoryData:

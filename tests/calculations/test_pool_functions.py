@@ -20,6 +20,7 @@ from aiida_mlip_al.calculations.pool_functions import (
     read_pool_labels,
 )
 from aiida_mlip_al.data import DatasetData, FrameData
+from aiida_mlip_al.data.extxyz import labelled_atoms
 from aiida_mlip_al.data.pool import frames_of, trajectories_of
 
 Make = Callable[..., Any]
@@ -47,18 +48,32 @@ def geometries(jobs: Any) -> list[Any]:
     return [geometry(frame) for node in nodes for frame in frames_of(node)]
 
 
+def sizes(jobs: Any) -> dict[str, dict[str, int]]:
+    return {name: {key: node.numsteps for key, node in job.items()} for name, job in jobs.items()}
+
+
 def test_the_pool_is_divided_over_jobs() -> None:
     water, copper = shaken(5), shaken(3, atoms=bulk('Cu', cubic=True))
     frames = {'b': trajectories_of(enumerate(copper))[0], 'a': trajectories_of(enumerate(water))[0]}
     jobs, report = planned(frames, {'frames_per_job': 4})
-    assert {name: {key: node.numsteps for key, node in job.items()} for name, job in jobs.items()} == {
-        'job_00': {'a_00': 4},
-        'job_01': {'a_01': 1, 'b_00': 3},
-    }
+    assert sizes(jobs) == {'job_00': {'a_00': 4}, 'job_01': {'a_00': 1, 'b_00': 3}}
     assert report == {'n_frames': 0, 'n_pool': 8, 'n_left': 8, 'wall_s': 0.0, 'core_s': 0.0}
     assert geometries(jobs) == [geometry(frame) for frame in (*water, *copper)]
-    assert jobs['job_01']['a_01'].get_stepids().tolist() == [4], 'the place in the pool'
+    assert jobs['job_01']['a_00'].get_stepids().tolist() == [4], 'the place in the pool'
     assert jobs['job_00']['a_00'].creator.process_label == 'plan_pool'
+
+
+def test_all_jobs_but_the_last_are_full() -> None:
+    """Of whatever nodes and compositions their frames are, so that one can tell how many there will be."""
+    water, mixed = shaken(6), []
+    for frame, other in zip(shaken(4, 1), shaken(4, 2, bulk('Cu', cubic=True)), strict=True):
+        mixed += [frame, other]
+    dataset = DatasetData.from_ase([labelled_atoms(frame, -1.0, 0 * frame.positions) for frame in mixed], 'PBE', 'PBE')
+    jobs, _ = planned({'a': trajectories_of(enumerate(water))[0], 'b': dataset}, {'frames_per_job': 5})
+    found = sizes(jobs)
+    assert [sum(job.values()) for job in found.values()] == [5, 5, 4]
+    assert found['job_01'] == {'a_00': 1, 'b_00': 4}
+    assert sorted(geometries(jobs)) == sorted(geometry(frame) for frame in (*water, *mixed))
 
 
 def test_known_and_equal_frames_are_left_out(make_dataset: Make) -> None:

@@ -27,6 +27,7 @@ def test_frames_of_one_kind_are_one_trajectory() -> None:
     hot.positions += 0.123456789
     hot.info['temperature_K'] = 500.0
     turned = Atoms('HHO', positions=water.positions[[1, 2, 0]])
+    assert trajectories_of([]) == []
     found = trajectories_of(numbered(water, copper, hot, turned))
     assert [list(node.symbols) for node in found] == [['O', 'H', 'H'], ['Cu'], ['H', 'H', 'O']]
     assert [node.get_stepids().tolist() for node in found] == [[0, 2], [1], [3]]
@@ -36,12 +37,6 @@ def test_frames_of_one_kind_are_one_trajectory() -> None:
     np.testing.assert_array_equal(found[0].get_array('target_temperatures'), [np.nan, 500.0])
     assert 'target_temperatures' not in found[1].get_arraynames()
     assert all(node.base.attributes.get('independent') for node in found)
-
-
-def test_a_long_trajectory_is_cut() -> None:
-    frames = [(number, molecule('H2O')) for number in range(7)]
-    assert [node.numsteps for node in trajectories_of(frames, 3)] == [3, 3, 1]
-    assert trajectories_of([]) == []
 
 
 def test_test_frames_are_trajectories_of_their_own() -> None:
