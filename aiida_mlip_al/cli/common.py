@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,6 +45,15 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return command
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one sentence why a file of the user's cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f'{path} cannot be written: {error.strerror}.') from error
 
 
 def chosen_profile(ctx: click.Context) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import with_profile
+from .common import with_profile, writing
 
 
 @click.group()
@@ -74,7 +74,8 @@ def export_dataset(identifiers: tuple[str, ...], output: Path, split: tuple[str,
     frames = [frame for node in nodes for frame in node.iterate(*split)]
     if not frames:
         raise click.ClickException('There is no such frame.')
-    output.write_bytes(dump_frames(frames))
+    with writing(output):
+        output.write_bytes(dump_frames(frames))
     click.echo(f'{len(frames)} frames written to {output}')
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .common import told, with_profile
+from .common import told, with_profile, writing
 from .dataset import print_attributes, print_table
 
 
@@ -70,12 +70,14 @@ def export_model(identifier: str, output: Path | None) -> None:
         if not committee:
             raise click.ClickException(f'Run {node.pk} has no committee yet.')
         folder = output or Path('committee')
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         files = {folder / f'{name}.model': member for name, member in committee.items()}
     else:
         files = {output or Path(f'model_{node.pk}.model'): _load(identifier)}
     for path, member in files.items():
-        path.write_bytes(member.get_content(mode='rb'))
+        with writing(path):
+            path.write_bytes(member.get_content(mode='rb'))
         click.echo(f'{path}')
 
 

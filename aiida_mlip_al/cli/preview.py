@@ -13,6 +13,7 @@ from ase.io import write
 from aiida_mlip_al.sampling import RejectionLimitError, SeedResult, job_positions, run_steps
 from aiida_mlip_al.sampling.checks import min_distance
 
+from .common import writing
 from .dataset import print_table
 
 
@@ -46,10 +47,8 @@ def show_preview(chains: Mapping[str, Any], structures: Sequence[Atoms], seed: i
             frame.info.update(chain=name, index=index, seeder=record['seeder'])
         frames += [frame for frame, _ in made]
         rows.append(_row(name, [frame for frame, _ in made], result))
-    try:
+    with writing(output):
         write(output, frames, format='extxyz')
-    except OSError as error:
-        raise click.ClickException(f'{output} cannot be written: {error.strerror}.') from None
     print_table(['chain', 'structures', 'atoms', 'volume, Å³', 'min. distance, Å', 'rejected'], rows)
     for note in notes:
         click.echo(note)

@@ -37,6 +37,8 @@ def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: boo
     from .profile import ensure_computer, ensure_profile, ensure_python_code
     from .status import print_summary, write_report
 
+    if not output.absolute().parent.is_dir():
+        raise click.ClickException(f'{output} cannot be written: make the folder {output.parent} first.')
     console = Console(highlight=False)
     name = chosen_profile(ctx) or PROFILE
     created = ensure_profile(name)

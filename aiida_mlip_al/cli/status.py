@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import load_run, with_profile
+from .common import load_run, with_profile, writing
 
 if TYPE_CHECKING:
     from aiida_mlip_al.report.progress import Progress
@@ -95,10 +95,8 @@ def write_report(node: Any, output: Path, console: Any, against: Sequence[Any] =
             )
         summary.others.append(other)
         console.print(clause(summary, other), markup=False)
-    try:
+    with writing(output):
         output.write_text(render(summary), encoding='utf-8')
-    except OSError as error:
-        raise click.ClickException(f'{output} cannot be written: {error.strerror}.') from error
     console.print(f'report: [bold]{output.resolve()}[/]')
 
 

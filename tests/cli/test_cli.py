@@ -170,6 +170,20 @@ def test_errors_are_one_sentence(arguments, sentence):
     assert len(result.output.strip().splitlines()) == 1, result.output
 
 
+@pytest.mark.usefixtures('aiida_profile')
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path, make_dataset, make_model):
+    output = tmp_path / 'nowhere' / 'file'
+    for command in (
+        ['dataset', 'export', str(make_dataset().store().pk), '-o', str(output)],
+        ['model', 'export', str(make_model().store().pk), '-o', str(output)],
+        ['quickstart', '-o', str(output)],
+    ):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        assert result.output.startswith(f'Error: {output} cannot be written: ')
+        assert len(result.output.strip().splitlines()) == 1, result.output
+
+
 def test_preview_shows_what_pure_steps_make(tmp_path, capsys):
     chains = {
         'near': [{'supercell': {'matrix': [2, 2, 2]}}, {'rattle': {'copies': 3, 'stdev': 0.02}}],
