@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 PROFILE = 'mlip-al'
+PIPE_WIDTH = 10_000
 
 
 def with_profile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,6 +47,13 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return command
+
+
+def make_console() -> Any:
+    """Return where tables go; whoever reads a pipe wants lines that are not broken at the width of no terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import with_profile, writing
+from .common import make_console, with_profile, writing
 
 
 @click.group()
@@ -107,6 +107,10 @@ def import_dataset(
     """
     from aiida_mlip_al.data import DatasetData
 
+    if '…' in theory:
+        raise click.ClickException(
+            f'The theory `{theory}` is cut off: give it whole, as `aiida-mlip-al dataset show PK` prints the `theory_hash`.'
+        )
     given = {'energy': energy_key, 'forces': forces_key, 'stress': stress_key}
     keys = {quantity: key for quantity, key in given.items() if key}
     try:
@@ -164,7 +168,6 @@ def _load(identifier: str) -> Any:
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """Print a table, or say that there is nothing."""
-    from rich.console import Console
     from rich.table import Table
 
     if not rows:
@@ -172,16 +175,18 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
         return
     table = Table(box=None, padding=(0, 2), header_style='dim')
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow='fold')
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def print_attributes(node: Any) -> None:
-    """Print a node's attributes and its creator."""
+    """Print a node's attributes and its creator, each on a line that is never broken: values are copied from here."""
     rows = [[key, str(value)] for key, value in sorted(node.base.attributes.all.items())]
     creator = node.creator
     made_by = 'given by the user' if creator is None else f'{creator.process_label} <{creator.pk}>'
     rows = [['PK', str(node.pk)], ['UUID', node.uuid], ['made by', made_by], *rows]
-    print_table(['', ''], rows)
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        click.echo(f'{key:<{width}}  {value}')

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import load_run, with_profile
+from .common import load_run, make_console, with_profile
 
 CONFIG = click.argument('config', type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -23,9 +23,7 @@ CONFIG = click.argument('config', type=click.Path(exists=True, dir_okay=False, p
 @with_profile
 def launch(config: Path, dry_run: bool, wait: bool, earlier: str | None, cache: bool) -> None:
     """Submit the run that the input file CONFIG describes."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = make_console()
     if dry_run:
         from .dry_run import show_plan
 

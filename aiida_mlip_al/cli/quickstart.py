@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import PROFILE, chosen_profile, told
+from .common import PROFILE, chosen_profile, make_console, told
 
 
 @click.command()
@@ -29,7 +29,6 @@ def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: boo
     Uses a profile of its own (`mlip-al`, or that given by `-p`), and leaves others, and which one is the default, as they are.
     """
     from aiida.manage.configuration import load_profile
-    from rich.console import Console
 
     from .daemon import ensure_daemon
     from .follow import follow
@@ -39,7 +38,7 @@ def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: boo
 
     if not output.absolute().parent.is_dir():
         raise click.ClickException(f'{output} cannot be written: make the folder {output.parent} first.')
-    console = Console(highlight=False)
+    console = make_console()
     name = chosen_profile(ctx) or PROFILE
     created = ensure_profile(name)
     load_profile(name, allow_switch=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from .common import PROFILE, chosen_profile, told, with_profile
+from .common import PROFILE, chosen_profile, make_console, told, with_profile
 
 CHECK_IT = 'check it with `aiida-mlip-al setup check`'
 
@@ -147,7 +147,6 @@ def setup_check(
     any other program, such as VASP, it is seen that it is there with its libraries; it is not started.
     """
     from aiida import orm
-    from rich.console import Console
     from rich.table import Table
 
     from .check import NotFoundError, check_job, codes_to_check, read_answer, unreachable
@@ -160,7 +159,7 @@ def setup_check(
         'gpus': gpus,
         'custom_scheduler_commands': '\n'.join(extra) or None,
     }
-    console = Console(highlight=False)
+    console = make_console()
     chosen = [told(orm.load_code)(code) for code in codes] or codes_to_check()
     if not chosen:
         raise click.ClickException('There is no code: create one with `aiida-mlip-al setup codes`.')

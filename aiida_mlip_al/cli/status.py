@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import load_run, with_profile, writing
+from .common import load_run, make_console, with_profile, writing
 
 if TYPE_CHECKING:
     from aiida_mlip_al.report.progress import Progress
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 @with_profile
 def status(run: str, watch: bool) -> None:
     """Where the run PK is: iteration, jobs, labels, errors, time."""
-    from rich.console import Console
-
     from aiida_mlip_al.report.progress import progress
 
     from .follow import follow, render
 
-    console = Console(highlight=False)
+    console = make_console()
     node = load_run(run)
     now = progress(node)
     if watch and not now.ended:
@@ -71,9 +69,7 @@ def print_obstacles(now: Progress, console: Any) -> None:
 @with_profile
 def report(run: str, output: Path, against: tuple[str, ...]) -> None:
     """Write the run PK as one HTML page: learning curve, parity, deviations, fates, cost."""
-    from rich.console import Console
-
-    write_report(load_run(run), output, Console(highlight=False), [load_run(other) for other in against])
+    write_report(load_run(run), output, make_console(), [load_run(other) for other in against])
 
 
 def write_report(node: Any, output: Path, console: Any, against: Sequence[Any] = ()) -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from ase.build import bulk
-from ase.io import read
+from ase.io import read, write
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -20,6 +20,7 @@ from aiida_mlip_al.cli.dry_run import chain_frames, plan
 from aiida_mlip_al.cli.follow import follow, render
 from aiida_mlip_al.cli.preview import show_preview
 from aiida_mlip_al.config import make_config
+from aiida_mlip_al.data import DatasetData
 from aiida_mlip_al.report.progress import Progress
 
 
@@ -182,6 +183,28 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path, make_dataset, m
         assert result.exit_code == 1
         assert result.output.startswith(f'Error: {output} cannot be written: ')
         assert len(result.output.strip().splitlines()) == 1, result.output
+
+
+@pytest.mark.usefixtures('aiida_profile')
+def test_hashes_are_printed_whole(make_labelled, make_model, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '40')
+    theory, long_hash = 'TBLite(method=GFN2-xTB, accuracy=0.1, electronic_temperature=300)', 'ae7' * 21
+    dataset = DatasetData.from_ase([make_labelled()], theory, long_hash).store()
+    model = make_model().store()
+    for command, whole in (
+        (['dataset', 'show', str(dataset.pk)], f' {long_hash}\n'),
+        (['dataset', 'list'], theory),
+        (['model', 'show', str(model.pk)], f' {model.base.attributes.get("sha256")}\n'),
+    ):
+        assert whole in CliRunner().invoke(main, command).output
+
+
+@pytest.mark.usefixtures('aiida_profile')
+def test_a_hash_that_was_cut_off_is_no_level_of_theory(tmp_path, make_labelled):
+    write(tmp_path / 'frames.xyz', make_labelled())
+    result = CliRunner().invoke(main, ['dataset', 'import', str(tmp_path / 'frames.xyz'), '--theory', 'ae7ae7…'])
+    assert result.exit_code == 1
+    assert 'is cut off: give it whole' in result.output
 
 
 def test_preview_shows_what_pure_steps_make(tmp_path, capsys):
