@@ -119,7 +119,7 @@ class LabelWorkChain(ManyNodes, Pool):
             401,
             'ERROR_TOO_MANY_FAILED',
             message='{failed} of {total} structures got no label ({reasons}), more than the fraction {allowed} that is '
-            'allowed.',
+            'allowed; of the first: {why}.',
         )
 
     @property
@@ -133,6 +133,7 @@ class LabelWorkChain(ManyNodes, Pool):
         self.ctx.finished = {}
         self.ctx.n_labelled = 0
         self.ctx.reasons = {}
+        self.ctx.why = ''
         self.ctx.sent = 0
         known = self.take_computed() if self.inputs.get('computed') else set()
         late = late_jobs(self.inputs.earlier) if 'earlier' in self.inputs else {}
@@ -230,6 +231,7 @@ class LabelWorkChain(ManyNodes, Pool):
         for name, data in outcome.labels.items():
             self.out(f'labels.{name}', data)
         self.ctx.n_labelled += len(outcome.labels)
+        self.ctx.why = self.ctx.get('why') or ' '.join(outcome.why.split()).rstrip('.')
         for reason in outcome.rejected.values():
             self.ctx.reasons[reason] = self.ctx.reasons.get(reason, 0) + 1
         if outcome.collected:
@@ -272,7 +274,11 @@ class LabelWorkChain(ManyNodes, Pool):
         )
         if failed > self.inputs.max_failed_fraction.value * total:
             return self.exit_codes.ERROR_TOO_MANY_FAILED.format(
-                failed=failed, total=total, reasons=reasons, allowed=self.inputs.max_failed_fraction.value
+                failed=failed,
+                total=total,
+                reasons=reasons,
+                allowed=self.inputs.max_failed_fraction.value,
+                why=self.ctx.get('why') or 'nothing is known',
             )
         return None
 

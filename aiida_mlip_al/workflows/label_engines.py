@@ -31,7 +31,7 @@ class LabelOutcome:
     """What a finished process gave: labels and rejections by structure name, and the structures that it never got to.
 
     ``collected`` has its shard and its report, if it made them; ``reason`` says in a word why it left structures, ``curable``
-    whether sending those again can help.
+    whether sending those again can help, ``why`` in a sentence why the first structure got no label.
     """
 
     labels: dict[str, orm.Data] = field(default_factory=dict)
@@ -41,6 +41,7 @@ class LabelOutcome:
     reason: str = 'not_reached'
     curable: bool = True
     collected: dict[str, orm.Data] = field(default_factory=dict)
+    why: str = ''
 
 
 class LabelEngine(ABC):
@@ -109,12 +110,14 @@ class BatchLabelEngine(LabelEngine):
         outputs = node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN)).nested()
         if 'report' not in outputs:
             message = node.exit_message or str(node.process_state)
-            return LabelOutcome(unfinished=list(names), message=message, reason=reason, curable=curable)
-        labels = dict(outputs.get('labels', {}))
-        rejected = {item['structure']: item['reason'] for item in outputs['report']['rejected']}
+            return LabelOutcome(unfinished=list(names), message=message, reason=reason, curable=curable, why=message)
+        labels, message = dict(outputs.get('labels', {})), node.exit_message or ''
+        rejections = outputs['report']['rejected']
+        rejected = {item['structure']: item['reason'] for item in rejections}
+        why = rejections[0]['message'] if rejections else message
         unfinished = [name for name in names if name not in labels and name not in rejected]
         collected = {name: outputs[name] for name in ('dataset', 'report') if name in outputs}
-        return LabelOutcome(labels, rejected, unfinished, node.exit_message or '', reason, curable, collected)
+        return LabelOutcome(labels, rejected, unfinished, message, reason, curable, collected, why)
 
 
 class AseLabelEngine(BatchLabelEngine):

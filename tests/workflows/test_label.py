@@ -68,6 +68,7 @@ def test_rejections_are_counted_and_tolerated_up_to_a_fraction(python_code, emt,
     _, node = run(**inputs, max_failed_fraction=0.2)
     assert node.exit_status == 401
     assert '1 of 4 structures got no label (1 too_close)' in node.exit_message
+    assert '; of the first: Cu0 and Cu1 are 0.300 Å apart' in node.exit_message
     assert node.outputs.dataset.n_frames == 3, 'what was labelled is kept'
 
 
@@ -139,6 +140,7 @@ def test_calculator_that_cannot_be_imported_is_not_tried_again(python_code, copp
     jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [310]
     assert 'no.such.package' in jobs[0].exit_message
+    assert 'no.such.package' in node.exit_message
 
 
 @pytest.mark.slow
