@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def test_nothing_outside_of_jobs_can_run_what_a_file_carries() -> None:
 
 def test_model_of_a_stranger_is_not_opened(aiida_profile_clean: Any, tmp_path: Path) -> None:
     marker, path = tmp_path / 'marker', tmp_path / 'strange.model'
-    path.write_bytes(pickle.dumps(Payload(marker)))
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('strange/data.pkl', pickle.dumps(['mace.modules', Payload(marker)]))
     done = CliRunner().invoke(main, ['model', 'import', str(path), '--label', '$(touch marker)'])
     assert done.exit_code == 0, done.output
     node = orm.QueryBuilder().append(ModelData).one()[0]
@@ -78,7 +80,7 @@ def test_model_of_a_stranger_is_not_opened(aiida_profile_clean: Any, tmp_path: P
     for command in (['list'], ['show', str(node.pk)], ['export', str(node.pk), '-o', str(tmp_path / 'copy.model')]):
         assert CliRunner().invoke(main, ['model', *command]).exit_code == 0
     assert not marker.exists()
-    pickle.loads(path.read_bytes())
+    pickle.loads(zipfile.ZipFile(path).read('strange/data.pkl'))
     assert marker.exists(), 'it was a payload'
 
 

@@ -116,8 +116,12 @@ def import_dataset(
     try:
         # All are made before the first is stored: a file with a bad frame leaves nothing behind.
         nodes = list(DatasetData.shards_from_file(path, theory, keys=keys, split=split))
-    except Exception as error:
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
+    except Exception as error:
+        raise click.ClickException(
+            f'ASE cannot read {path} ({type(error).__name__}: {error}): give extended XYZ, .traj, OUTCAR or vasprun.xml.'
+        ) from error
     if not nodes:
         raise click.ClickException(f'There is no frame in {path}.')
     for number, node in enumerate(nodes, 1):

@@ -93,9 +93,9 @@ def import_model(path: Path, label: str, elements: tuple[str, ...]) -> None:
 
     A model file is a pickle, and one from a stranger can run code when it is opened: it is opened in jobs only.
     """
-    from aiida_mlip_al.data import ModelData
+    from aiida_mlip_al.workflows.builder import read_model
 
-    node = ModelData.from_path(path, is_foundation=True, elements=elements)
+    node = read_model(path, elements)
     node.label = label or path.name
     node.store()
     click.echo(f'model {node.pk}, sha256 {node.base.attributes.get("sha256")}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,14 @@ class ModelData(SinglefileData):
     def errors(self) -> dict[str, float]:
         """Errors on the validation frames at the end of training; empty if unknown."""
         return dict(self.base.attributes.get('errors', {}))
+
+
+def holds_mace_model(path: str | Path) -> bool:
+    """Return whether a file is an archive of torch whose pickle speaks of MACE; the pickle is not opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(
+                b'mace' in archive.read(name) for name in archive.namelist() if name.rpartition('/')[2] == 'data.pkl'
+            )
+    except zipfile.BadZipFile:
+        return False

@@ -25,6 +25,7 @@ from aiida_mlip_al.config.vasp import VaspLabels, VaspLevel
 from aiida_mlip_al.data import DatasetData, FrameData, ModelData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.frame import formula_of
+from aiida_mlip_al.data.model import holds_mace_model
 from aiida_mlip_al.data.pool import frames_left, trajectories_of
 from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
@@ -125,12 +126,23 @@ def load_program(command: str, folder: Path) -> orm.AbstractCode:
     return code or orm.InstalledCode(label=Path(found).name, computer=computer, filepath_executable=found)
 
 
+def read_model(path: Path, elements: Sequence[str] = ()) -> ModelData:
+    """Return the model of a file, unstored.
+
+    :param elements: chemical symbols that the model knows; empty if unknown.
+    :raises ConfigError: if there is none in it.
+    """
+    if not holds_mace_model(path):
+        raise ConfigError(f'{path} is no MACE model: give a file that MACE saved with `torch.save`.')
+    return ModelData.from_path(path, is_foundation=True, elements=elements)
+
+
 def load_model(reference: str, folder: Path) -> ModelData:
     """Return a model from a node or a file; a file that was imported before is the node that it became then."""
     path = folder / reference
     if not path.exists():
         return load_typed(reference, ModelData, 'model', f'file {path}')
-    model = ModelData.from_path(path, is_foundation=True)
+    model = read_model(path)
     same = {f'attributes.{key}': model.base.attributes.get(key) for key in ('sha256', 'is_foundation')}
     query = orm.QueryBuilder().append(ModelData, filters=same).order_by({ModelData: {'ctime': 'desc'}})
     return query.first(flat=True) or model

@@ -207,6 +207,23 @@ def test_a_hash_that_was_cut_off_is_no_level_of_theory(tmp_path, make_labelled):
     assert 'is cut off: give it whole' in result.output
 
 
+@pytest.mark.usefixtures('aiida_profile')
+@pytest.mark.parametrize(
+    ('command', 'sentence'),
+    [
+        (['model', 'import'], 'is no MACE model'),
+        (['dataset', 'import', '--theory', 'PBE'], 'ASE cannot read'),
+    ],
+)
+def test_a_file_of_another_kind_is_not_imported(tmp_path, command, sentence):
+    path = tmp_path / 'input.yaml'
+    path.write_text('structures: [water.xyz]')
+    result = CliRunner().invoke(main, [*command, str(path)])
+    assert result.exit_code == 1
+    assert sentence in result.output
+    assert len(result.output.strip().splitlines()) == 1, result.output
+
+
 def test_preview_shows_what_pure_steps_make(tmp_path, capsys):
     chains = {
         'near': [{'supercell': {'matrix': [2, 2, 2]}}, {'rattle': {'copies': 3, 'stdev': 0.02}}],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from aiida_mlip_al.config import ConfigError
 from aiida_mlip_al.data import ModelData
 from aiida_mlip_al.workflows.builder import load_model
 
@@ -16,8 +18,21 @@ pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 def file(tmp_path: Path) -> Path:
     """A file that might be a model."""
     path = tmp_path / 'foundation.model'
-    path.write_bytes(b'a model')
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('foundation/data.pkl', b'mace.modules.models ScaleShiftMACE')
     return path
+
+
+def test_a_file_without_a_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'weights.pt'
+    for content in (b'structures: [water.xyz]', b''):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=r'weights\.pt is no MACE model'):
+            load_model(path.name, tmp_path)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('weights/data.pkl', b'another network')
+    with pytest.raises(ConfigError, match='is no MACE model'):
+        load_model(path.name, tmp_path)
 
 
 def test_a_file_becomes_a_node(file: Path) -> None:
