@@ -87,6 +87,10 @@ def load(name: str | None) -> str:
         config = get_config(create=True)
         if name is None and PROFILE in config.profile_names:
             name = PROFILE
+        if name is None and config.default_profile_name is None:
+            raise click.ClickException(
+                'There is no AiiDA profile yet: `aiida-mlip-al setup profile` makes one that needs no service.'
+            )
         return load_profile(name, allow_switch=True).name
     except (MissingConfigurationError, ProfileConfigurationError) as error:
         raise click.ClickException(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+# With lists and constraints, what pydantic puts into the path of a mistake for a branch of a union.
+SCALARS = ('bool', 'float', 'int', 'str')
 
 
 class ConfigError(ValueError):
@@ -19,9 +23,9 @@ def sentence(model: type[BaseModel], error: ValidationError) -> str:
     :param model: the model that was validated.
     :param error: what it raised.
     """
-    first = next((e for e in error.errors(include_url=False) if e['type'] == 'extra_forbidden'), error.errors()[0])
+    first = _first(error.errors(include_url=False))
     path = [str(part) for part in first['loc']]
-    where = '.'.join(part for part in path if not part.startswith(('function-', 'list[', 'constrained')))
+    where = '.'.join(part for part in path if not _is_branch(part))
     message = first['msg'].removeprefix('Value error, ')
     if first['type'] == 'extra_forbidden':
         known = sorted(_known_keys(model, path[:-1]))
@@ -38,6 +42,18 @@ def sentence(model: type[BaseModel], error: ValidationError) -> str:
         else f', got {first["input"]!r}'
     )
     return f'`{where}`: {message[:1].lower()}{message[1:]}{given}.'
+
+
+def _first(errors: Sequence[Any]) -> Any:
+    """Return an unknown key if there is one, else the first mistake; of a union's, that of the branch which was meant."""
+    field = list(takewhile(lambda part: not _is_branch(str(part)), errors[0]['loc']))
+    of_field = [error for error in errors if list(error['loc'][: len(field)]) == field]
+    meant = (error for error in of_field if not error['type'].endswith(('_type', 'literal_error')))
+    return next((error for error in errors if error['type'] == 'extra_forbidden'), next(meant, errors[0]))
+
+
+def _is_branch(part: str) -> bool:
+    return part in SCALARS or part.startswith(('function-', 'list[', 'literal[', 'constrained'))
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -171,6 +171,17 @@ def test_errors_are_one_sentence(arguments, sentence):
     assert len(result.output.strip().splitlines()) == 1, result.output
 
 
+def test_without_a_profile_the_way_to_one_is_told(monkeypatch):
+    nothing = SimpleNamespace(profile_names=[], default_profile_name=None)
+    monkeypatch.setattr('aiida.manage.get_manager', lambda: SimpleNamespace(get_profile=lambda: None))
+    monkeypatch.setattr('aiida.manage.configuration.get_config', lambda create: nothing)
+    result = CliRunner().invoke(main, ['dataset', 'list'])
+    assert result.exit_code == 1
+    assert result.output == (
+        'Error: There is no AiiDA profile yet: `aiida-mlip-al setup profile` makes one that needs no service.\n'
+    )
+
+
 @pytest.mark.usefixtures('aiida_profile')
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path, make_dataset, make_model):
     output = tmp_path / 'nowhere' / 'file'
