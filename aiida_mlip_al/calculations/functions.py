@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from aiida import orm
 from aiida.common import timezone
-from aiida.engine import Process, calcfunction
+from aiida.engine import Process
 from ase import Atoms
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.data import DatasetData, DeviationData, FrameData, SelectionData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY

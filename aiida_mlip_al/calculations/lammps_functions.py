@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import calcfunction
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.data import DeviationData
 from aiida_mlip_al.data.frame import formula_of
 from aiida_mlip_al.lammps.box import Box

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import ExitCode, calcfunction
+from aiida.engine import ExitCode
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.data import FrameData, LabelData
 from aiida_mlip_al.sampling.base import RejectionLimitError, parse_parameters, stream, stream_seed
 from aiida_mlip_al.sampling.force_constants import (

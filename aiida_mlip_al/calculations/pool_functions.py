@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import calcfunction
 from ase import Atoms
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.data import DatasetData
 from aiida_mlip_al.data.dataset import check_same_theory
 from aiida_mlip_al.data.extxyz import ENERGY_KEY, FORCES_KEY, STRESS_AXES_KEY, stress_of

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import ExitCode, Process, calcfunction
+from aiida.engine import ExitCode, Process
 from ase import Atoms
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.data import FrameData
 from aiida_mlip_al.data.vasp_md import VaspDynamics
 from aiida_mlip_al.sampling import (

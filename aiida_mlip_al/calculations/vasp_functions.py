@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import calcfunction
 from ase import Atoms
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.config.vasp import NEUTRAL_TAGS, VaspSettings
 from aiida_mlip_al.data import LabelData
 from aiida_mlip_al.data.labelling import Rejection, Theory, geometry_problem, label_outputs, label_structure

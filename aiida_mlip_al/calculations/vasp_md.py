@@ -10,9 +10,10 @@ import numpy as np
 from aiida import orm
 from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
-from aiida.engine import CalcJob, CalcJobProcessSpec, calcfunction
+from aiida.engine import CalcJob, CalcJobProcessSpec
 from pydantic import ValidationError
 
+from aiida_mlip_al.calculations.caching import calcfunction
 from aiida_mlip_al.config.errors import sentence
 from aiida_mlip_al.data.vasp_md import VaspDynamics, iconst, md_incar
 from aiida_mlip_al.data.vasp_result import species_order, theory_of

@@ -18,7 +18,10 @@ CONFIG = click.argument('config', type=click.Path(exists=True, dir_okay=False, p
 @click.option('--wait', is_flag=True, help='Watch the run until it ends.')
 @click.option('--continue', 'earlier', metavar='PK', help='Begin with the datasets and the committee of this run.')
 @click.option(
-    '--cache/--no-cache', default=False, show_default=True, help='Reuse results of equal jobs of earlier runs.'
+    '--cache/--no-cache',
+    default=False,
+    show_default=True,
+    help='Reuse results of equal jobs of earlier runs, in this run alone.',
 )
 @with_profile
 def launch(config: Path, dry_run: bool, wait: bool, earlier: str | None, cache: bool) -> None:
@@ -56,16 +59,19 @@ def run_inputs(path: Path, earlier: str | None = None) -> dict[str, Any]:
 
 
 def submit_run(path: Path, earlier: str | None = None, cache: bool = False) -> Any:
-    """Submit the run that a file describes and return its node."""
+    """Submit the run that a file describes and return its node.
+
+    :param cache: whether its calculations may be taken from the cache; the profile's own settings do not count.
+    """
+    from aiida_mlip_al.calculations.caching import USE_CACHE
     from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
 
-    return submit(ActiveLearningWorkChain, run_inputs(path, earlier), cache)
+    return submit(ActiveLearningWorkChain, {**run_inputs(path, earlier), USE_CACHE: cache})
 
 
-def submit(process: Any, inputs: dict[str, Any], cache: bool = False) -> Any:
+def submit(process: Any, inputs: dict[str, Any]) -> Any:
     """Submit a process to the daemon.
 
-    :param cache: let every calculation of the profile be taken from the cache from now on.
     :raises click.ClickException: if there is no daemon.
     """
     from aiida.engine import submit as submit_process
@@ -76,21 +82,4 @@ def submit(process: Any, inputs: dict[str, Any], cache: bool = False) -> Any:
 
     if trouble := daemon_trouble():
         raise click.ClickException(f'{trouble}: start it with `aiida-mlip-al setup daemon`.')
-    if cache:
-        enable_cache()
     return submit_process(make_builder(process, inputs))
-
-
-def enable_cache() -> None:
-    """Turn caching on for this package's calculations and VASP's, in the profile, so that the daemon sees it too."""
-    from aiida.engine.daemon.client import get_daemon_client
-    from aiida.manage.configuration import get_config, get_profile
-
-    config, profile = get_config(), get_profile()
-    assert profile is not None
-    enabled = list(config.get_option('caching.enabled_for', scope=profile.name) or [])
-    patterns = dict.fromkeys([*enabled, 'aiida.calculations:mlip_al.*', 'aiida.calculations:vasp.vasp'])
-    if len(patterns) > len(enabled):
-        config.set_option('caching.enabled_for', list(patterns), scope=profile.name)
-        config.store()
-        get_daemon_client().restart_daemon()

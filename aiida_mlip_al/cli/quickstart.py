@@ -20,7 +20,10 @@ from .common import PROFILE, chosen_profile, make_console, told
     '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default='report.html', show_default=True
 )
 @click.option(
-    '--cache/--no-cache', default=False, show_default=True, help='Reuse results of equal jobs of earlier runs.'
+    '--cache/--no-cache',
+    default=False,
+    show_default=True,
+    help='Reuse results of equal jobs of earlier runs, in this run alone.',
 )
 @click.pass_context
 def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: bool) -> None:

@@ -13,6 +13,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_mlip_al.calculations.caching import USE_CACHE
 from aiida_mlip_al.calculations.functions import assess_labels, record_iteration, select_frames
 from aiida_mlip_al.calculations.mace_train import validate_parameters
 from aiida_mlip_al.calculations.properties import PropertiesCalculation
@@ -259,6 +260,13 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             required=False,
             validator=lambda node, _: validate_parameters(node) if node is not None else None,
             help="Parameters of the final committee's training; those of `train` without it.",
+        )
+        spec.input(
+            USE_CACHE,
+            valid_type=bool,
+            is_metadata=True,
+            required=False,
+            help='Whether results of equal jobs of earlier runs are taken; as the profile says without it.',
         )
         spec.inputs.validator = validate_inputs
         spec.outline(

@@ -8,6 +8,8 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import Process, ProcessState
 
+from aiida_mlip_al.calculations.caching import caching_of
+
 
 class SubmitOnce:
     """Mix-in for work chains whose children have call link labels that are theirs alone.
@@ -26,7 +28,8 @@ class SubmitOnce:
                 return child
             if not child.is_terminated:
                 abandon(child)
-        return super().submit(process, inputs, **kwargs)  # type: ignore[misc, no-any-return]
+        with caching_of(self.node):
+            return super().submit(process, inputs, **kwargs)  # type: ignore[misc, no-any-return]
 
     def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
         """Go on from a checkpoint: a function that was being called when the daemon was killed is called again."""

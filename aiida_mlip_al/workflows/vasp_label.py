@@ -7,7 +7,6 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.plugins import WorkflowFactory
 from pydantic import ValidationError
 
 from aiida_mlip_al.calculations.functions import collect_labels
@@ -147,9 +146,11 @@ class VaspLabelWorkChain(SubmitOnce, WorkChain):
 
     def run_vasp(self) -> None:
         """Submit the next one, from its second attempt on with other electronic steps."""
+        from .vasp_run import VaspWorkChain  # aiida-vasp is optional
+
         name, attempt = self.ctx.queue[0]
         node = self.submit(
-            WorkflowFactory('vasp.v2.vasp'),
+            VaspWorkChain,
             code=self.inputs.code,
             structure=self.ctx.sorted[name],
             parameters=self.inputs.attempts[f'attempt_{attempt}'],

@@ -90,7 +90,6 @@ def test_datasets_and_models_can_be_listed_and_taken_out(installation, finished_
 def test_resubmission_recomputes_nothing(installation, finished_run):
     again = installation.cli('launch', '--cache', '--wait', 'tiny.yaml')
     pk = int(again.split('process ')[1].split(';')[0])
-    installation.verdi('config', 'unset', 'caching.enabled_for', check=False)
     assert installation.ask('state', pk)['exit_status'] == 0
     assert installation.ask('not_from_cache', pk) == []
     assert installation.ask('hashes', pk) == installation.ask('hashes', finished_run)
