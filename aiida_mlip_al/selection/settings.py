@@ -99,6 +99,11 @@ class SelectParameters(StepParameters):
             raise ValueError("give either 'tolerance' or 'lower' (eV/Å), or a rule under 'levels'")
         if self.levels is not None and self.levels.error_fit is not None and self.tolerance is None:
             raise ValueError("the rule 'error_fit' needs 'tolerance' (eV/Å)")
+        if self.tolerance is not None and self.max_force is not None and self.tolerance >= self.max_force:
+            raise ValueError(
+                f"'tolerance' ({self.tolerance}) must be below 'max_force' ({self.max_force}), the largest force that a frame may "
+                'have: both are in eV/Å'
+            )
         if self.lower is not None and self.upper is not None and self.upper < self.lower:
             raise ValueError(f"'upper' ({self.upper}) must not be below 'lower' ({self.lower})")
         return self
@@ -229,6 +234,16 @@ def stop_conflict(stop: StopParameters, select: SelectParameters) -> str | None:
     :param stop: what is asked for.
     :param select: how frames are chosen.
     """
+    targets = (
+        'accurate_fraction',
+        'target_force_error',
+        'test_force_error',
+        'level_drift',
+        'false_negative_rate',
+        'properties',
+    )
+    if stop.require == 'any' and all(getattr(stop, name) is None for name in targets):
+        return f"stop: 'require: any' needs at least one target: give one of {', '.join(targets)}"
     if stop.level_drift is not None and isinstance(select.level_rule, Fixed):
         return "stop: 'level_drift' looks at a lower level that moves, but 'select' fixes it"
     if stop.false_negative_rate is not None and select.tolerance is None:

@@ -64,6 +64,7 @@ def validate_inputs(inputs: Any, _: Any = None) -> str | None:
         return PERIODIC
     return (
         untrainable(inputs)
+        or unlearned(inputs)
         or validate_exploration(inputs['explore'])
         or unknown_system(inputs)
         or immovable(inputs)
@@ -91,6 +92,22 @@ def periodicities(inputs: Any) -> Iterator[Sequence[bool]]:
     pool = (inputs['explore'].get('pool') or {}).get('frames', {})
     yield from (structure.pbc for structure in inputs['structures'].values())
     yield from (frame.pbc for node in pool.values() for frame in frames_of(node))
+
+
+def unlearned(inputs: Any) -> str | None:
+    """Return which element of the structures the first models would not know, or None."""
+    if 'seeding' in inputs or 'reference_energies' in inputs or 'foundation_model' in inputs['train']:
+        return None
+    if inputs['explore'].get('pool'):
+        return None
+    known = {element for node in inputs['datasets'].values() if trains(node) for element in node.elements}
+    elements = {element for node in inputs['structures'].values() for element in node.get_symbols_set()}
+    if not elements - known:
+        return None
+    return (
+        f'The structures have {min(elements - known)}, and no frame to learn from in `datasets` has it: add labelled frames with '
+        'it, or `seed` steps.'
+    )
 
 
 def unmeasured(inputs: Any) -> str | None:

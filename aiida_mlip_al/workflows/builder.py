@@ -31,11 +31,13 @@ from aiida_mlip_al.lammps.box import Box
 from aiida_mlip_al.lammps.script import BIAS_FILES, walker_script
 from aiida_mlip_al.lammps.settings import LammpsExploreSettings
 from aiida_mlip_al.sampling import job_positions, parse_steps
+from aiida_mlip_al.sampling.expected import chain_frames
 from aiida_mlip_al.sampling.spread import spread_walkers
 from aiida_mlip_al.sampling.substitution import SubstitutionParameters
 from aiida_mlip_al.selection.properties import NEEDS
 
 from .explore_engines import conversion
+from .installed_here import check_calculator, check_mace_arguments
 from .seed_stages import vasp_level_of
 from .vasp_theory import vasp_inputs, vasp_level
 
@@ -228,6 +230,40 @@ def elements_of(frames: Iterable[Atoms]) -> set[str]:
     return {symbol for frame in frames for symbol in frame.get_chemical_symbols()}
 
 
+def check_periodic(config: RunConfig, structures: Mapping[str, orm.StructureData]) -> None:
+    """Refuse a direction whose stress is to count, and in which no structure is periodic.
+
+    :raises ConfigError: naming the direction.
+    """
+    ase = config.labels.ase
+    for axis, claimed in enumerate((ase.periodic or ()) if ase is not None else ()):
+        if claimed and not any(node.pbc[axis] for node in structures.values()):
+            raise ConfigError(
+                f'`labels.ase.periodic` counts the stress along cell vector {axis + 1}, and none of the `structures` is periodic '
+                'there: say false, or give structures with a cell and its `pbc`.'
+            )
+
+
+def check_budget(config: RunConfig, n_structures: int) -> None:
+    """Refuse more seeds than the run may have labels.
+
+    :raises ConfigError: naming the budget.
+    """
+    budgets = {'select.label_budget': config.select.label_budget, 'stop.max_labels': config.stop.max_labels}
+    seeds = sum(chain_frames(chain, n_structures)[0] for chain in (config.seed or {}).values())
+    for name, budget in budgets.items():
+        if budget is not None and budget < seeds:
+            raise ConfigError(
+                f'`{name}` ({budget}) counts the seeds, and `seed` makes {seeds}: raise it, or make fewer seeds.'
+            )
+
+
+def calculators_of(chains: Mapping[str, list[dict[str, Any]]]) -> set[str]:
+    """Return the import paths of the calculators that steps name."""
+    given = [parameters for chain in chains.values() for step in chain for parameters in step.values()]
+    return {parameters['calculator'] for parameters in given if parameters and parameters.get('calculator')}
+
+
 class Inputs:
     """The inputs of every stage, as a configuration says them.
 
@@ -241,6 +277,7 @@ class Inputs:
         self.folder = Path(folder)
         self.structures = load_structures(config.structures, self.folder)
         check_elements(config, self.structures)
+        check_periodic(config, self.structures)
         self.seed = orm.Int(config.random_seed)
 
     def job(self, stage: str, code: orm.AbstractCode | None = None) -> dict[str, Any]:
@@ -258,6 +295,7 @@ class Inputs:
         ase = self.config.labels.ase
         if ase is None:
             return {}
+        check_calculator(ase.calculator)
         return {'calculator': orm.Dict(ase.model_dump(exclude={'files', 'batch_size'}, exclude_none=True))}
 
     def program(self, shell: ShellLabels) -> dict[str, Any]:
@@ -418,6 +456,8 @@ class Inputs:
             'split': orm.Dict(split),
             'max_concurrent': self.config.seed_max_concurrent,
         }
+        for calculator in calculators_of(chains):
+            check_calculator(calculator)
         levels = self.vasp_levels(chains)
         if levels:
             inputs['vasp'] = levels
@@ -435,6 +475,8 @@ class Inputs:
     def train(self, **changes: Any) -> dict[str, Any]:
         """Return the inputs of CommitteeTrainWorkChain, less datasets, seed and earlier models."""
         mace = self.config.train.mace
+        for settings in (mace.model_dump(), mace.warm_start or {}, mace.final):
+            check_mace_arguments(settings.get('extra', {}))
         inputs: dict[str, Any] = {
             'members': orm.Int(mace.members),
             'min_members': orm.Int(mace.min_members),
@@ -514,6 +556,7 @@ class Inputs:
     def run(self) -> dict[str, Any]:
         """Return the inputs of ActiveLearningWorkChain."""
         config = self.config
+        check_budget(config, len(self.structures))
         select = config.select.model_dump()
         if select['label_budget'] is None:
             select['label_budget'] = config.stop.max_labels

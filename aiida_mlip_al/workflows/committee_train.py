@@ -20,7 +20,11 @@ from .pool import Pool
 
 
 def validate_inputs(inputs: Any, _: Any = None) -> str | None:
-    """Refuse a committee of fewer members than it must have."""
+    """Refuse datasets without a frame to learn from, and a committee of fewer members than it must have."""
+    datasets = inputs.get('datasets') or {}
+    for split in ('train', 'validation'):
+        if datasets and not any(node.splits.get(split) for node in datasets.values()):
+            return f'No frame of the datasets has the split `{split}`, and training needs both train and validation.'
     if inputs['members'].value < 1:
         return f'`members` is {inputs["members"].value}, but a committee needs at least one.'
     if not 1 <= inputs['min_members'].value <= inputs['members'].value:

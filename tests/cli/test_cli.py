@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from aiida_mlip_al.cli import COMMANDS, main
-from aiida_mlip_al.cli.dry_run import chain_frames, plan
+from aiida_mlip_al.cli.dry_run import plan
 from aiida_mlip_al.cli.follow import follow, render
 from aiida_mlip_al.cli.preview import show_preview
 from aiida_mlip_al.config import make_config
 from aiida_mlip_al.data import DatasetData
 from aiida_mlip_al.report.progress import Progress
+from aiida_mlip_al.sampling.expected import chain_frames
 
 
 @pytest.mark.parametrize('command', ['', *COMMANDS])

@@ -123,6 +123,12 @@ def test_training_parameters_are_mace_arguments_and_ours():
         ('seed', [{'md': {'barostat_mask': [False] * 3}}], "'barostat_mask' lets no axis change"),
         ('select.angle_range', [150, 30], "'angle_range' must be two rising angles"),
         ('explore.ase.temperature', -300, 'greater than 0'),
+        ('select.tolerance', 100, "'tolerance' (100.0) must be below 'max_force' (50.0)"),
+        (
+            'stop',
+            {'accurate_fraction': None, 'target_force_error': None, 'require': 'any'},
+            "'require: any' needs at least one target",
+        ),
         ('explore.ase.temperature', [-300], '`explore.ase.temperature.0`: input should be greater than 0, got -300.'),
         ('explore.ase.temperature', [], '`explore.ase.temperature`: list should have at least 1 item'),
         ('explore.ase.temperature', '300 K', '`explore.ase.temperature`: input should be a valid number'),
