@@ -45,18 +45,20 @@ def show_plan(path: Path, earlier: str | None, console: Any) -> None:
 
     table = Table(title='jobs to come', title_justify='left', box=None, padding=(0, 2), header_style='dim')
     for column in ('stage', 'jobs', 'work'):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == 'stage')
     formulas = [formula_of(structure) for structure in inputs['structures'].values()]
     for stage in plan(config, formulas, seeds='seeding' in inputs):
         table.add_row(*stage)
     console.print(table)
+    for warning in unexplored(config, formulas):
+        console.print(warning, style='yellow', markup=False)
 
     if 'vasp' in inputs['label']:
         console.print(vasp_table(inputs))
 
     table = Table(title='settings in force', title_justify='left', box=None, padding=(0, 2), header_style='dim')
     for column in ('key', 'value', 'origin'):
-        table.add_column(column, overflow='fold')
+        table.add_column(column, overflow='fold', no_wrap=column == 'key')
     for key, value, origin in origins(values):
         table.add_row(key, str(value), f'protocol {config.protocol}' if origin == 'protocol' else origin)
     console.print(table)
@@ -93,11 +95,12 @@ def plan(config: RunConfig, formulas: Sequence[str], seeds: bool = True) -> list
         config.explore.settings,
         config.stop.max_iterations,
     )
-    n_structures, stages = len(formulas), []
+    n_structures, n_seeds, stages = len(formulas), 0, []
     for name, chains in (('seed', config.seed if seeds else None), ('test', config.test if seeds else None)):
         if chains:
             counts = [chain_frames(chain, n_structures) for chain in chains.values()]
             n_frames, steps, jobs = (sum(column) for column in zip(*counts, strict=True))
+            n_seeds += n_frames if name == 'seed' else 0
             batches = math.ceil(n_frames / batch_size) if n_frames else 0
             work = f'{n_frames} frames' + (f', {steps} MD steps' if steps else '')
             stages.append(Stage(name, f'{jobs} seed, {batches} label', f'{work}, {n_frames} labels'))
@@ -118,20 +121,47 @@ def plan(config: RunConfig, formulas: Sequence[str], seeds: bool = True) -> list
         n_jobs = sum(math.ceil(own.walkers / own.job_size) for own in systems)
         md_steps = sum(own.walkers * own.steps for own in systems)
         work = ' and '.join(f'{own.walkers} walkers of {own.steps} MD steps' for own in systems)
+    if config.train.uncertainty is not None:
+        stages.append(
+            Stage('uncertainty', '1 in each iteration, 1 at the end', 'the committee that one model stands for')
+        )
     stages.append(Stage('explore', f'{"up to " if not md_steps else ""}{n_jobs} in each iteration', work))
     stages.append(Stage('evaluate', '1 in each iteration, 1 at the end', 'the committee on all labelled frames'))
+    if config.stop.properties is not None:
+        names = ', '.join(config.stop.properties.tolerances)
+        stages.append(Stage('properties', '1 in each iteration', f'{names} of the given structures'))
     per_round = math.ceil(config.select.max_labels / batch_size)
     stages.append(Stage('label', f'{per_round} in each iteration', f'up to {config.select.max_labels} labels'))
     final = mace.final.get('gradient_steps', mace.gradient_steps)
     stages.append(Stage('final', f'{mace.members}', f'{final} optimiser steps for each member'))
-    labels = config.stop.max_labels
+    labels = min(
+        n_seeds * (config.seed_rounds.max_rounds if config.seed_rounds is not None else 1)
+        + iterations * config.select.max_labels,
+        *(limit for limit in (config.stop.max_labels, config.select.label_budget) if limit is not None),
+        math.inf,
+    )
     training = mace.members * (mace.gradient_steps + warm * (iterations - 1) + final)
     stages.append(
         Stage(
             'at most',
             '',
-            f'{f"{labels} labels (test frames not counted), " if labels else ""}{training} optimiser steps, '
+            f'{labels} labels (test frames not counted), {training} optimiser steps, '
             f'{iterations * md_steps} MD steps with the committee',
         )
     )
     return stages
+
+
+def unexplored(config: RunConfig, formulas: Sequence[str]) -> list[str]:
+    """Return a sentence on each system that has fewer walkers than structures.
+
+    :param formulas: reduced formulas of the structures given.
+    """
+    explore = config.explore.settings
+    if isinstance(explore, PoolExplore):
+        return []
+    return [
+        f'`walkers: {own.walkers}` for {len(keys)} structures: an iteration explores from some of them alone, drawn anew each time.'
+        for own, keys in by_system(explore, dict(enumerate(formulas)))
+        if own.walkers < len(keys)
+    ]

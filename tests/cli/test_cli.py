@@ -10,13 +10,15 @@ from types import SimpleNamespace
 
 import click
 import pytest
+import yaml
 from ase.build import bulk
 from ase.io import read, write
 from click.testing import CliRunner
 from rich.console import Console
 
 from aiida_mlip_al.cli import COMMANDS, main
-from aiida_mlip_al.cli.dry_run import plan
+from aiida_mlip_al.cli.common import PIPE_WIDTH
+from aiida_mlip_al.cli.dry_run import plan, show_plan, unexplored
 from aiida_mlip_al.cli.follow import follow, render
 from aiida_mlip_al.cli.preview import show_preview
 from aiida_mlip_al.config import make_config
@@ -78,6 +80,49 @@ def test_plan_counts_frames_labels_and_steps():
     assert stages['at most'].work == (
         '70 labels (test frames not counted), 1800 optimiser steps, 2400 MD steps with the committee'
     )
+
+
+PLANNED = {
+    'protocol': 'quickstart',
+    'structures': ['x.xyz'],
+    'labels': {'ase': {'calculator': 'ase.calculators.emt:EMT'}},
+    'seed': [{'rattle': {'copies': 8}}],
+    'select': {'max_labels': 4},
+    'stop': {'max_iterations': 1, 'max_labels': 80, 'properties': {'frequencies': 0.1, 'drift': 1.0}},
+    'train': {'uncertainty': {'llpr': {}}},
+    'explore': {'ase': {'walkers': 1}},
+}
+
+
+def test_plan_has_no_more_labels_than_can_be_made():
+    assert '12 labels' in plan(make_config(PLANNED), ['CH4O'])[-1].work
+    assert (
+        '10 labels'
+        in plan(make_config({**PLANNED, 'select': {'max_labels': 4, 'label_budget': 10}}), ['CH4O'])[-1].work
+    )
+    assert '4 labels' in plan(make_config(PLANNED), ['CH4O'], seeds=False)[-1].work
+
+
+def test_plan_has_every_kind_of_job():
+    stages = {stage.name: stage for stage in plan(make_config(PLANNED), ['CH4O'])}
+    assert stages['uncertainty'].jobs == '1 in each iteration, 1 at the end'
+    assert stages['properties'] == ('properties', '1 in each iteration', 'frequencies, drift of the given structures')
+
+
+def test_plan_warns_of_structures_without_a_walker():
+    assert unexplored(make_config(PLANNED), ['CH4O']) == []
+    (warning,) = unexplored(make_config(PLANNED), ['CH4O', 'C2H6', 'CH4O'])
+    assert warning.startswith('`walkers: 1` for 3 structures')
+
+
+def test_keys_of_the_plan_are_not_broken(python_code, tmp_path, monkeypatch):
+    write(tmp_path / 'x.xyz', bulk('Cu', cubic=True))
+    given = {**PLANNED, 'codes': {'default': python_code.full_label}}
+    (tmp_path / 'run.yaml').write_text(yaml.safe_dump(given))
+    for width in (80, None):
+        console = Console(width=width or PIPE_WIDTH, record=True, file=io.StringIO())
+        show_plan(tmp_path / 'run.yaml', None, console)
+        assert 'train.mace.gradient_steps ' in console.export_text()
 
 
 def test_frames_of_a_chain():
