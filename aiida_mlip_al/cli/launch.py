@@ -19,12 +19,12 @@ CONFIG = click.argument('config', type=click.Path(exists=True, dir_okay=False, p
 @click.option('--continue', 'earlier', metavar='PK', help='Begin with the datasets and the committee of this run.')
 @click.option(
     '--cache/--no-cache',
-    default=False,
-    show_default=True,
+    default=None,
+    show_default='as the AiiDA profile says',
     help='Reuse results of equal jobs of earlier runs, in this run alone.',
 )
 @with_profile
-def launch(config: Path, dry_run: bool, wait: bool, earlier: str | None, cache: bool) -> None:
+def launch(config: Path, dry_run: bool, wait: bool, earlier: str | None, cache: bool | None) -> None:
     """Submit the run that the input file CONFIG describes."""
     console = make_console()
     if dry_run:
@@ -58,15 +58,16 @@ def run_inputs(path: Path, earlier: str | None = None) -> dict[str, Any]:
     return continue_from(inputs, load_run(earlier)) if earlier else inputs
 
 
-def submit_run(path: Path, earlier: str | None = None, cache: bool = False) -> Any:
+def submit_run(path: Path, earlier: str | None = None, cache: bool | None = None) -> Any:
     """Submit the run that a file describes and return its node.
 
-    :param cache: whether its calculations may be taken from the cache; the profile's own settings do not count.
+    :param cache: whether its calculations may be taken from the cache; None: as the profile says.
     """
     from aiida_mlip_al.calculations.caching import USE_CACHE
     from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
 
-    return submit(ActiveLearningWorkChain, {**run_inputs(path, earlier), USE_CACHE: cache})
+    wish = {} if cache is None else {USE_CACHE: cache}
+    return submit(ActiveLearningWorkChain, {**run_inputs(path, earlier), **wish})
 
 
 def submit(process: Any, inputs: dict[str, Any]) -> Any:

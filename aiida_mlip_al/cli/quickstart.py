@@ -21,12 +21,12 @@ from .common import PROFILE, chosen_profile, make_console, told
 )
 @click.option(
     '--cache/--no-cache',
-    default=False,
-    show_default=True,
+    default=None,
+    show_default='as the AiiDA profile says',
     help='Reuse results of equal jobs of earlier runs, in this run alone.',
 )
 @click.pass_context
-def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: bool) -> None:
+def quickstart(ctx: click.Context, config: Path | None, output: Path, cache: bool | None) -> None:
     """Profile, computer, codes and daemon, then a whole run on ethanol with xTB labels, watched live, and its report.
 
     Uses a profile of its own (`mlip-al`, or that given by `-p`), and leaves others, and which one is the default, as they are.

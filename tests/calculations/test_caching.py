@@ -109,6 +109,6 @@ def test_launch_says_it_to_the_run_and_not_to_the_profile(option, tmp_path, monk
     result = CliRunner().invoke(main, ['launch', str(tmp_path / 'run.yaml'), *option])
     assert result.exit_code == 0, result.output
     ((process, inputs),) = submitted
-    assert inputs == {USE_CACHE: option == ['--cache']}
+    assert inputs == ({USE_CACHE: option == ['--cache']} if option else {})
     assert process.spec().inputs[USE_CACHE].is_metadata
     assert get_config().dictionary == before
