@@ -126,7 +126,7 @@ def test_single_stages_from_the_same_file(installation, finished_run):
     output = installation.cli('seed', 'tiny.yaml', '--label', '--wait')
     dataset = re.search(r'dataset +(\d+)', output)
     assert dataset, output
-    assert '8 ' in installation.cli('dataset', 'show', dataset[1])
+    assert re.search(r'^n_frames +8$', installation.cli('dataset', 'show', dataset[1]), re.MULTILINE)
     explored = installation.cli('explore', 'tiny.yaml', '--from', str(finished_run), '--wait')
     assert 'trajectories' in explored
     assert 'deviations' in explored
