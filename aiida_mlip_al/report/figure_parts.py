@@ -1,7 +1,8 @@
 """What the report's plots share: colours, axes, levels, and where a point leads to.
 
 Text and grid take the page's colours (light or dark) when the page draws them; the colours of the data are fixed here
-and readable on both. What can be looked up has ``ids``: where a page that is served finds what a point stands for.
+and readable on both. A trace that can be looked up has in ``meta``, for each point, where a page that is served finds what
+it stands for; not in ``ids``, for plotly draws points of one id as one.
 """
 
 from __future__ import annotations

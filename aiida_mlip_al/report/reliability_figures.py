@@ -77,7 +77,7 @@ def calibration(summary: RunSummary) -> go.Figure | None:
                     kind,
                     x=points.measure[mine],
                     y=points.error[mine],
-                    ids=_chosen(turn, points, mine),
+                    meta=_chosen(turn, points, mine),
                     mode='markers',
                     marker={
                         'size': 8,
@@ -169,7 +169,7 @@ def kept_bounds(summary: RunSummary) -> go.Figure | None:
         name='promised',
         mode='markers',
         marker={'symbol': 'line-ew-open', 'size': 30, 'color': BOUND_COLOR, 'line': {'width': 2.5}},
-        ids=_nodes_of(summary, found, 'selection'),
+        meta=_nodes_of(summary, found, 'selection'),
         hovertemplate='iteration %{x}<br>promised %{y:.3g} %%{customdata}<extra></extra>',
     )
     figure.update_yaxes(title_text='New labels within the bound (%)')
@@ -208,7 +208,7 @@ def _shares(summary: RunSummary, field: Literal['within', 'missed'], name: str, 
             'width': 6,
         },
         customdata=[f'{count(part.hits)} of {count(part.trials)}: {interval(part)}' for _, part in found],
-        ids=_nodes_of(summary, [round_ for round_, _ in found], 'new_labels'),
+        meta=_nodes_of(summary, [round_ for round_, _ in found], 'new_labels'),
         name=f'{name}, with {percent(summary.confidence)} interval',
         mode='markers',
         marker={'size': 10, 'color': color},

@@ -85,9 +85,9 @@ def test_every_point_leads_to_a_node(page, run):
         ]
         assert traces, name
         for trace in traces:
-            place = next(filter(None, trace['ids']), None)
+            place = next(filter(None, trace['meta']), None)
             # An iteration does not have every stage.
-            assert all(trace['ids']) or name in ('wall-time', 'core-time'), name
+            assert all(trace['meta']) or name in ('wall-time', 'core-time'), name
             if place is None:
                 continue
             kinds.add(place.split('/')[0])
@@ -98,7 +98,7 @@ def test_every_point_leads_to_a_node(page, run):
 
 def test_the_bars_of_the_histogram_list_their_frames(page, run):
     trace = deviation_histograms(collect(run.node)).data[0]
-    bars = [(place, n) for place, n in zip(trace.ids, trace.customdata, strict=True) if n]
+    bars = [(place, n) for place, n in zip(trace.meta, trace.customdata, strict=True) if n]
     assert sum(n for _, n in bars) == run.frames
     for place, n in bars[:3] + bars[-1:]:
         assert f'of {n}' in words(get(page, f'/runs/{run.node.pk}/parts/{place}'))

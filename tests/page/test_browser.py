@@ -92,6 +92,22 @@ def test_a_point_leads_to_its_node_and_the_structure_is_drawn(browser, port, run
     browser.wait(f'document.querySelectorAll("#explored tbody tr").length === {run.chosen}')
 
 
+def test_all_points_of_the_parity_plot_are_drawn_and_lead_to_their_frame(browser, port, run):
+    browser.size(1400)
+    browser.open(address_of('127.0.0.1', port, run.node.pk, TOKEN))
+    browser.wait(READY)
+    browser.value(
+        'document.querySelector("#plot-parity-forces").scrollIntoView({block: "center", behavior: "instant"})'
+    )
+    browser.wait('document.querySelector("#plot-parity-forces[data-links] .point")')
+    assert browser.value('document.querySelectorAll("#plot-parity-forces .point").length') == 9 * run.n_test
+    time.sleep(1)
+    browser.click('#plot-parity-forces .point')
+    browser.wait('!document.querySelector("#panel").hidden')
+    label = run.made['label_test_frame_000'].pk
+    assert browser.value('document.querySelector("#panel h2").textContent').split()[:2] == ['LabelData', f'{label}']
+
+
 def test_what_happens_is_seen_without_a_reload(browser, port, make_run):
     run = make_run(iterations=0, ended=False)
     browser.size(1400)

@@ -6,9 +6,12 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
+import plotly.graph_objects as go
 import pytest
+from helpers.browser import Browser
 
-from aiida_mlip_al.report.html import render
+from aiida_mlip_al.report.html import draw, render
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -19,6 +22,7 @@ const inner = document.getElementById("page").contentWindow;
 document.title = `scroll ${{inner.document.documentElement.scrollWidth}} of ${{inner.innerWidth}}, ` +
   `plots ${{inner.document.querySelectorAll(".main-svg").length}}`;
 }}, 3000))</script>"""
+PLOTTED = '[...document.querySelectorAll(".plot")].filter(plot => plot.querySelector(".point")).length'
 
 
 @pytest.mark.parametrize('width', [360, 1400])
@@ -41,3 +45,26 @@ def test_page_draws_and_fits(summary, tmp_path, width):
     scroll, inner, plots = map(int, found.groups())
     assert scroll <= inner, 'the page scrolls sideways'
     assert plots >= 6
+
+
+def test_every_point_is_drawn(summary, tmp_path):
+    assert summary.parity is not None
+    summary.parity.evaluation = 571
+    summary.parity.n_atoms = np.full(120, 9)
+    summary.final.nodes = {'errors': 570}
+    (tmp_path / 'page.html').write_text(render(summary))
+    expected = {name: sum(map(n_points, figure.data)) for name, figure in draw(summary).items()}
+    with Browser(tmp_path / 'user') as browser:
+        browser.size(1400)
+        browser.open((tmp_path / 'page.html').as_uri())
+        browser.wait(f'{PLOTTED} === {len(expected)}')
+        drawn = browser.value(
+            'Object.fromEntries([...document.querySelectorAll(".plot")].map(plot => '
+            '[plot.id.slice(5), plot.querySelectorAll(".point").length]))'
+        )
+    assert drawn == expected
+
+
+def n_points(trace: go.Scatter | go.Bar) -> int:
+    """Count what a trace draws a mark for."""
+    return len(trace.x) if trace.type == 'bar' or 'markers' in trace.mode else 0

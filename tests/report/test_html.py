@@ -6,9 +6,10 @@ import json
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
-from aiida_mlip_al.report.html import FIGURES, render
+from aiida_mlip_al.report.html import FIGURES, draw, render
 from aiida_mlip_al.report.summary import Failure, RunSummary
 
 VOID = {'meta', 'link', 'img', 'br', 'hr', 'input', 'base'}
@@ -72,6 +73,18 @@ def test_every_section_has_its_plots_with_captions(bulk: RunSummary) -> None:
     assert places == set(page.figures) == set(FIGURES)
     tags = [tag for tag, _ in page.elements]
     assert tags.count('figure') == tags.count('figcaption') == len(FIGURES)
+
+
+def test_points_that_lead_to_one_place_stay_apart(summary: RunSummary) -> None:
+    assert summary.parity is not None
+    assert summary.final is not None
+    summary.parity.evaluation, summary.parity.n_atoms = 571, np.full(120, 9)
+    summary.final.nodes = {'errors': 570}
+    traces = [trace for figure in draw(summary).values() for trace in figure.data]
+    assert all(trace.ids is None for trace in traces), 'plotly draws points of one id as one'
+    places = [tuple(trace.meta) for trace in traces if trace.meta]
+    assert ('node/570',) * 4 in places
+    assert tuple(f'test/571/{frame}' for frame in range(120) for _ in range(27)) in places
 
 
 def test_plots_name_their_axes_with_units(bulk: RunSummary) -> None:

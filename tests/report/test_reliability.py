@@ -146,7 +146,7 @@ def test_calibration_plot_has_points_by_kind_levels_bound_and_tolerance_in_each_
     chosen = points(figure, 'chosen')[1]
     assert list(chosen.x) == [0.3, 0.5, 0.6]
     assert list(chosen.y) == [0.6, 0.9, 1.3]
-    assert list(chosen.ids) == ['chosen/7/0', 'chosen/7/2', 'chosen/7/3']
+    assert list(chosen.meta) == ['chosen/7/0', 'chosen/7/2', 'chosen/7/3']
     assert list(points(figure, 'audit, late')[0].x) == [0.2]
     assert len({trace.marker.color for trace in figure.data if trace.mode == 'markers'}) == 2
     assert [set(trace.x) for trace in points(figure, 'lower level')] == [{0.2}] * 3
@@ -166,7 +166,7 @@ def test_calibration_plot_leaves_out_what_a_logarithm_cannot_show(run: RunSummar
     run.iterations[1].lower = math.inf
     figure = drawn(reliability_figures.calibration(run))
     chosen = points(figure, 'chosen')[1]
-    assert (list(chosen.x), list(chosen.ids)) == ([0.6], ['chosen/7/3'])
+    assert (list(chosen.x), list(chosen.meta)) == ([0.6], ['chosen/7/3'])
     assert len(points(figure, 'lower level')) == 2
     for iteration in run.iterations:
         assert iteration.outcomes is not None
@@ -191,13 +191,13 @@ def test_shares_are_drawn_with_their_intervals(run: RunSummary) -> None:
     assert list(kept.x) == list(promised.x) == ['2', '3']
     assert list(kept.y) == [75, 75]
     assert list(promised.y) == [90, 90]
-    assert list(kept.ids) == ['node/8', 'node/8']
+    assert list(kept.meta) == ['node/8', 'node/8']
     missed = drawn(reliability_figures.false_negatives(run)).data[0]
     assert list(missed.y) == [25, 25, 25]
     assert missed.y[0] + missed.error_y.array[0] == pytest.approx(100 * ONE_OF_FOUR[1], abs=0.1)
     assert missed.y[0] - missed.error_y.arrayminus[0] == pytest.approx(100 * ONE_OF_FOUR[0], abs=0.1)
     run.iterations[0].nodes['late_labels'] = 9
-    assert drawn(reliability_figures.false_negatives(run)).data[0].ids[0] == 'node/9'
+    assert drawn(reliability_figures.false_negatives(run)).data[0].meta[0] == 'node/9'
 
 
 def test_the_target_of_the_false_negative_rate_is_drawn(run: RunSummary) -> None:

@@ -139,9 +139,9 @@
         place.dataset.links = 'yes';
         place.on('plotly_click', function (event) {
           var point = event.points[0];
-          var ids = point.data.ids;
-          var id = ids && ids[point.pointNumber];
-          if (id) go(id);
+          var places = point.data.meta;
+          var target = places && places[point.pointNumber];
+          if (target) go(target);
         });
       });
     }).catch(function () { delete drawnWith[place.id]; });
