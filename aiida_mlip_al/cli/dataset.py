@@ -23,7 +23,11 @@ def list_datasets() -> None:
 
     from aiida_mlip_al.data import DatasetData
 
-    builder = orm.QueryBuilder().append(DatasetData, project=['*']).order_by({DatasetData: {'id': 'desc'}})
+    builder = (
+        orm.QueryBuilder()
+        .append(DatasetData, project=['*'])
+        .order_by({DatasetData: [{'ctime': 'desc'}, {'id': 'desc'}]})
+    )
     rows = [
         [
             str(node.pk),

@@ -26,7 +26,9 @@ def list_models() -> None:
     from aiida_mlip_al.data import ModelData
     from aiida_mlip_al.report.words import milli
 
-    builder = orm.QueryBuilder().append(ModelData, project=['*']).order_by({ModelData: {'id': 'desc'}})
+    builder = (
+        orm.QueryBuilder().append(ModelData, project=['*']).order_by({ModelData: [{'ctime': 'desc'}, {'id': 'desc'}]})
+    )
     rows = []
     for node in builder.all(flat=True):
         values = node.base.attributes.all

@@ -120,7 +120,7 @@ class _Site:
     def read_runs(self, number: int) -> tuple[list[Any], int]:
         """Return a page of runs, the newest first, and the number of all."""
         query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'process_type': RUN_TYPE}, tag='run')
-        query.order_by([{'run': {'id': 'desc'}}])
+        query.order_by({'run': [{'ctime': 'desc'}, {'id': 'desc'}]})
         total = query.count()
         query.limit(RUNS_ON_A_PAGE).offset(number * RUNS_ON_A_PAGE)
         return [{'created': node.ctime, 'now': self.reader.progress(node)} for node in query.all(flat=True)], total
@@ -143,9 +143,8 @@ class _Site:
             process = run.processes.get(request.path_params['process'])
             if process is None:
                 raise NotExistent('That process is none of this run.')
-            called = sorted(process.called, key=lambda child: child.pk)
             # What goes on or went wrong must not be behind two hundred that are done.
-            called.sort(key=lambda child: child.ok)
+            called = sorted(process.called, key=lambda child: child.ok)
             shown = called[:MAX_CHILDREN]
             rows = [row_of(child) for child in shown]
             return {'rows': rows, 'job_states': job_states(shown), 'left': len(called) - len(shown), 'pk': run.node.pk}

@@ -67,7 +67,7 @@ def labels(run: SeenRun, number: int, split: str | None) -> Page:
         project=['id', *(f'attributes.{key}' for key in ('formula', 'split', 'energy_per_atom', 'max_force'))],
         tag='label',
     )
-    query.order_by([{LabelData: {'id': 'desc'}}])
+    query.order_by({'label': [{'ctime': 'desc'}, {'id': 'desc'}]})
     total = query.count()
     query.limit(PAGE_SIZE).offset(number * PAGE_SIZE)
     names = ('pk', 'formula', 'split', 'energy_per_atom', 'max_force', 'name')

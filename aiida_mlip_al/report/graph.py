@@ -112,7 +112,6 @@ def read_processes(run: orm.WorkChainNode) -> list[Process]:
             found.append(row.pk)
         level = found
     _read_costs([process for process in known.values() if process.is_job])
-    top.sort(key=lambda process: process.pk)
     current = 0
     for process in top:
         process.stage, process.iteration = _place(process, current)
@@ -121,6 +120,7 @@ def read_processes(run: orm.WorkChainNode) -> list[Process]:
 
 
 def _called_by(pks: list[int]) -> Iterable[tuple[int, str, Process]]:
+    """Yield what processes called, in the order in which it was made: an import numbers nodes anew, in no order."""
     query = orm.QueryBuilder()
     query.append(orm.ProcessNode, filters={'id': {'in': pks}}, tag='parent', project='id')
     query.append(
@@ -129,7 +129,9 @@ def _called_by(pks: list[int]) -> Iterable[tuple[int, str, Process]]:
         edge_filters={'type': {'in': CALL}},
         edge_project='label',
         project=list(COLUMNS.values()),
+        tag='called',
     )
+    query.order_by({'called': ['ctime', 'id']})
     for parent, *values, label in query.iterall():
         row = dict(zip(COLUMNS, values, strict=True))
         row.update(name=row['name'] or '', state=row['state'] or 'created', paused=bool(row['paused']))

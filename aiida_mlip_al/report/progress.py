@@ -98,9 +98,9 @@ def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float,
     }
     evaluations = [child.pk for child in called if child.label.endswith('_evaluate') and child.iteration]
     rows, name = [], 'test'
-    for pk, (train, validation, test) in sorted(
-        _attributes(evaluations, 'errors', 'train', 'validation', 'test').items()
-    ):
+    errors_of = _attributes(evaluations, 'errors', 'train', 'validation', 'test')
+    for pk in evaluations:
+        train, validation, test = errors_of.get(pk, (None, None, None))
         measured = test or validation
         if not measured:
             continue

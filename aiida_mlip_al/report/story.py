@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from aiida import orm
@@ -136,7 +137,7 @@ def _model(node: Any, creator: Any) -> tuple[str, Any]:
         f'{_name(node)} was trained by {_by(creator)} on {values.get("trained_on")} frames ({names}) with seed '
         f'{values.get("seed")}{warm}.'
     )
-    return text, max(datasets.values(), key=lambda item: item.pk, default=None)
+    return text, max(datasets.values(), key=_age, default=None)
 
 
 def _dataset(node: Any, creator: Any) -> tuple[str, Any]:
@@ -193,7 +194,7 @@ def _measure_of(frame: Any, choice: Any) -> str:
 
 
 def _errors(node: Any, creator: Any) -> tuple[str, Any]:
-    models = sorted(_inputs(creator, ModelData).values(), key=lambda item: item.pk)
+    models = sorted(_inputs(creator, ModelData).values(), key=_age)
     if not models:
         return f'{_name(node)} was made by {_by(creator)}.', None
     measured = '; '.join(
@@ -216,6 +217,10 @@ STEPS: dict[type, Any] = {
     DeviationData: _deviation,
     UncertaintyData: _uncertainty,
 }
+
+
+def _age(node: Any) -> tuple[datetime, int]:
+    return node.ctime, node.pk
 
 
 def _name(node: Any) -> str:

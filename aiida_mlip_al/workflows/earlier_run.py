@@ -79,7 +79,7 @@ def _earlier(name: str) -> str:
 
 
 def _reference_energies(node: orm.WorkChainNode) -> orm.Dict | None:
-    for child in sorted(node.called, key=lambda called: called.pk, reverse=True):
+    for child in sorted(node.called, key=lambda called: (called.ctime, called.pk), reverse=True):
         if child.process_label == 'CommitteeTrainWorkChain' and 'reference_energies' in child.outputs:
             return child.outputs.reference_energies
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from aiida_mlip_al.data import DeviationData
 from aiida_mlip_al.page.reader import SeenRun
 from aiida_mlip_al.page.structures import explored
 from aiida_mlip_al.report.collect import _deviations, collect
+from aiida_mlip_al.report.graph import read_processes
+from aiida_mlip_al.report.progress import progress
 from aiida_mlip_al.report.reliability import rounds
 from aiida_mlip_al.report.story import story
 from aiida_mlip_al.selection.measure import MEASURES
@@ -117,3 +120,19 @@ def test_the_story_of_a_committee_is_in_millielectronvolts(committee: StoredRun)
     assert 'because the models disagreed' in told
     assert 'with the committee <' in told
     assert '90.0 meV/Å (fixed)' in story(run.made['selection'])[0]
+
+
+def test_the_order_is_that_of_time_for_an_import_numbers_nodes_anew(computer: orm.Computer) -> None:
+    run = StoredRun(computer)
+    run.seed()
+    run.train_and_evaluate('final')
+    final = [process.pk for process in read_processes(run.node) if process.label.startswith('final')]
+    run.iterate()
+    for pk in final:
+        orm.load_node(pk).backend_entity.model.ctime = datetime.now(timezone.utc)
+    assert [process.label.split('_')[0] for process in read_processes(run.node)][-2:] == ['final', 'final']
+    summary = collect(run.node)
+    assert summary.parity is not None
+    assert summary.parity.committee == 'final'
+    assert summary.parity.evaluation == run.made['final_evaluate'].pk
+    assert [row[0] for row in progress(run.node).rows] == [1, None]
