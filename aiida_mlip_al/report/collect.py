@@ -282,7 +282,8 @@ def _failures(called: list[Process]) -> list[Failure]:
 def _targets(select: dict[str, Any], stop: dict[str, Any]) -> dict[str, float]:
     targets = {
         'tolerance': select.get('tolerance'),
-        'force_mae': stop.get('target_force_error'),
+        'target_force_error': stop.get('target_force_error'),
+        'test_force_error': stop.get('test_force_error'),
         'accurate_fraction': stop.get('accurate_fraction'),
         'false_negative_rate': stop.get('false_negative_rate'),
         'max_labels': stop.get('max_labels'),

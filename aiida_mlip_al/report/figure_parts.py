@@ -56,9 +56,9 @@ def style(figure: go.Figure) -> None:
     figure.update_yaxes(**axis)
 
 
-def log_guide(figure: go.Figure, y: float, text: str) -> None:
+def log_guide(figure: go.Figure, y: float, text: str, color: str) -> None:
     """Draw a level across a plot with a logarithmic y axis (where a shape takes the value, an annotation its log10)."""
-    line = {'dash': 'dash', 'color': GUIDE_COLOR, 'width': 1.5}
+    line = {'dash': 'dash', 'color': color, 'width': 1.5}
     figure.add_shape(type='line', xref='x domain', x0=0, x1=1, yref='y', y0=y, y1=y, line=line, layer='below')
     place = {'x': 0.01, 'xanchor': 'left', 'yanchor': 'bottom'}
     figure.add_annotation(text=text, xref='x domain', yref='y', y=float(np.log10(y)), showarrow=False, **place)

@@ -45,6 +45,8 @@ STAGE_COLORS = {
 OTHER_COLOR = '#7d7d7d'
 OTHER_RUNS = ('#7d7d7d', '#8a5a44', '#b18cd9')
 SET_COLORS = {'test': '#3b82c4', 'validation': '#2f9e8f', 'new labels': '#e8590c'}
+# What a run may ask of the force MAE on a set, as its settings call it.
+TARGETS = {'test': 'test_force_error', 'new labels': 'target_force_error'}
 
 MAX_POINTS = 5000
 DENSITY_CELLS = 120
@@ -114,9 +116,12 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
     if not figure.data:
         return None
     shown = [float(value) for trace in figure.data for value in trace.y]
-    if target := 1000 * summary.targets.get(quantity, 0):
-        log_guide(figure, target, f'target {target:g} {unit}')
-        shown.append(target)
+    drawn = {trace.name for trace in figure.data}
+    for name, asked in TARGETS.items() if quantity == 'force_mae' else ():
+        if name in drawn and asked in summary.targets:
+            target = 1000 * summary.targets[asked]
+            log_guide(figure, target, f'target, {name}: {target:g} {unit}', SET_COLORS[name])
+            shown.append(target)
     style(figure)
     figure.update_xaxes(title_text='Labels (training and validation)', rangemode='tozero')
     figure.update_yaxes(title_text=f'{title} ({unit})', type='log', **log_ticks(shown), range=log_range(shown))

@@ -202,7 +202,8 @@ class RunSummary:
     :param settings: all settings in force, nested.
     :param theory: name of the level of theory of the labels.
     :param targets: what the run aimed at; known keys are ``tolerance`` (largest force error accepted on a frame, eV/Å),
-        ``force_mae`` (eV/Å), ``accurate_fraction``, ``false_negative_rate``, ``max_labels`` and ``max_iterations``.
+        ``target_force_error`` (force MAE on new labels, eV/Å), ``test_force_error`` (on test frames, eV/Å),
+        ``accurate_fraction``, ``false_negative_rate``, ``max_labels`` and ``max_iterations``.
     :param measure: which number of a frame is compared with the levels.
     :param single_model: whether one model with an uncertainty stands for a committee.
     :param confidence: of the intervals, two-sided.

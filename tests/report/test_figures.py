@@ -35,8 +35,9 @@ def test_learning_curve_has_every_set_in_thousandths_against_labels(summary: Run
     assert (final.x[0], final.y[0], final.marker.symbol) == (168, pytest.approx(60.8), 'star')
     assert list(trace(figure, 'final, single members').y) == pytest.approx([66.8, 69.1, 70.2, 67.9])
     assert figure.layout.yaxis.type == 'log'
-    assert figure.layout.shapes[0].y0 == pytest.approx(80)
-    assert figure.layout.annotations[0].y == pytest.approx(np.log10(80))
+    assert [shape.y0 for shape in figure.layout.shapes] == pytest.approx([80, 120])
+    assert [10**text.y for text in figure.layout.annotations] == pytest.approx([80, 120])
+    assert texts(figure) == ['target, test: 80 meV/Å', 'target, new labels: 120 meV/Å']
     low, high = 10 ** np.array(figure.layout.yaxis.range)
     assert low < 56.88
     assert high > 566.2
@@ -47,6 +48,14 @@ def test_learning_curve_of_energies(summary: RunSummary) -> None:
     assert list(trace(figure, 'test').y) == pytest.approx(np.array([298, 142, 93.4, 71.1]) / 42)
     assert 'meV/atom' in figure.layout.yaxis.title.text
     assert not figure.layout.shapes
+
+
+def test_a_target_is_shown_with_the_errors_that_it_is_for(summary: RunSummary) -> None:
+    del summary.targets['test_force_error']
+    assert texts(figures.learning_curve(summary)) == ['target, new labels: 120 meV/Å']
+    for turn in summary.iterations:
+        turn.new_label_errors = None
+    assert texts(figures.learning_curve(summary)) == []
 
 
 def test_learning_curve_skips_what_a_logarithm_cannot_show(summary: RunSummary) -> None:

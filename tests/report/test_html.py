@@ -137,6 +137,14 @@ def test_the_page_says_the_finding_and_the_numbers(page: Page) -> None:
         assert words in prose, words
 
 
+def test_the_target_of_new_labels_is_not_that_of_the_test_set(page: Page, summary: RunSummary) -> None:
+    assert 'RMSE 86.9, target 80' in page.prose
+    del summary.targets['test_force_error']
+    prose = Page(render(summary)).prose
+    assert 'RMSE 86.9' in prose
+    assert 'RMSE 86.9, target' not in prose
+
+
 def test_embedded_data_are_the_summarys(page: Page) -> None:
     test = next(trace for trace in page.figures['learning-force']['data'] if trace['name'] == 'test')
     assert test['x'] == [48, 78, 108, 138]
