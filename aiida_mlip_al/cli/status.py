@@ -101,7 +101,7 @@ def print_summary(node: Any, console: Any) -> None:
     from rich.table import Table
 
     from aiida_mlip_al.report.collect import collect
-    from aiida_mlip_al.report.words import ending, finding, milli
+    from aiida_mlip_al.report.words import count, ending, finding, milli
 
     run = collect(node)
     console.print(finding(run))
@@ -114,7 +114,7 @@ def print_summary(node: Any, console: Any) -> None:
         new = item.new_label_errors
         table.add_row(
             name,
-            str(n_labels),
+            count(n_labels or None),
             '' if errors is None else f'{milli(errors.force_mae)} meV/Å',
             '' if errors is None else f'{milli(errors.energy_mae)} meV/atom',
             '' if new is None else f'{milli(new.force_mae)} meV/Å',
@@ -124,14 +124,14 @@ def print_summary(node: Any, console: Any) -> None:
         final = run.final.errors
         table.add_row(
             'final',
-            str(run.n_labels),
+            count(run.n_labels),
             f'{milli(final.force_mae)} meV/Å',
             f'{milli(final.energy_mae)} meV/atom',
             '',
             f'{sum(item.core_s.get("final", 0) for item in run.iterations):.0f}',
         )
-        for temperature, count, errors in run.final.by_temperature:
+        for temperature, n_frames, errors in run.final.by_temperature:
             table.add_row(
-                f'  at {temperature:.0f} K', f'{count} frames', f'{milli(errors.force_mae)} meV/Å', '', '', ''
+                f'  at {temperature:.0f} K', f'{n_frames} frames', f'{milli(errors.force_mae)} meV/Å', '', '', ''
             )
     console.print(table)

@@ -13,7 +13,7 @@ from aiida_mlip_al import __version__
 from aiida_mlip_al.data import DatasetData, DeviationData, ModelData
 from aiida_mlip_al.selection.measure import MEASURES, Measure
 
-from .graph import Process, failure_of, read_processes, state_of, wall_seconds
+from .graph import Process, count_labels, failure_of, read_processes, state_of, wall_seconds
 from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Outcomes, Parity, RunSummary
 from .words import level_note, stop_clause
 
@@ -54,6 +54,7 @@ def collect(run: orm.WorkChainNode) -> RunSummary:
         single_model=single,
         confidence=stop.get('confidence', 0.95),
         settings=_settings(inputs),
+        labels_in_hand=count_labels(run, called),
         iterations=iterations,
         final=final,
         parity=_parity(called),

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_mlip_al.data import DatasetData
+
 from .summary import State
 
 RUN_TYPE = 'aiida.workflows:mlip_al.active_learning'
@@ -160,6 +162,24 @@ def _place(process: Process, current: int) -> tuple[str, int]:
     if found:
         return found[1], current
     return STAGE_OF_LABEL.get(re.sub(r'_\d+$', '', process.label), 'select'), current
+
+
+def count_labels(run: orm.ProcessNode, called: list[Process]) -> int:
+    """Count the labels that a run has to learn from: those it was given and those it made, test frames left out.
+
+    :param called: by the run, as :func:`read_processes` returns it.
+    """
+    holders = [run.pk, *(child.pk for child in called if child.name == 'LabelWorkChain')]
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': {'in': holders}}, tag='holder')
+    query.append(
+        DatasetData,
+        with_incoming='holder',
+        edge_filters={'type': LinkType.RETURN.value},
+        project=['id', 'attributes.splits'],
+    )
+    # A dataset of the labelling is one of the run as well, unless the run had ended when the labels came.
+    return sum(splits['train'] + splits['validation'] for splits in dict(query.all()).values())
 
 
 def state_of(run: orm.ProcessNode) -> State:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida import orm
 
-from .graph import Process, failure_of, read_processes, state_of, wall_seconds
+from .graph import Process, count_labels, failure_of, read_processes, state_of, wall_seconds
 from .summary import State
 
 WORDS = {
@@ -27,7 +27,7 @@ class Progress:
 
     :param stages: what is going on now, in words.
     :param jobs: number of jobs by state: running, finished, failed.
-    :param labels: labels so far, test frames left out.
+    :param labels: labels so far, those given included, test frames left out.
     :param rows: (iteration, labels, test or validation force MAE in eV/Å, accurate fraction or None), one for each committee
         that was measured; the final committee's iteration is None.
     :param paused: whether a process below is paused, and waits for `verdi process play`.
@@ -59,7 +59,7 @@ def progress(run: orm.WorkChainNode) -> Progress:
     """
     called = read_processes(run)
     jobs = [(child, job) for child in called for job in child.jobs()]
-    rows, name, labels = _measured(called)
+    rows, name = _measured(called)
     return Progress(
         pk=run.pk,
         label=run.label,
@@ -73,7 +73,7 @@ def progress(run: orm.WorkChainNode) -> Progress:
             'finished': sum(job.ok for _, job in jobs),
             'failed': sum(job.failure is not None for _, job in jobs),
         },
-        labels=labels,
+        labels=count_labels(run, called),
         rows=rows,
         error_name=name,
         elapsed_s=wall_seconds(run),
@@ -86,10 +86,8 @@ def progress(run: orm.WorkChainNode) -> Progress:
     )
 
 
-def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float, float | None]], str, int]:
-    """Return a row for each committee that was measured, on which split, and the number of labels so far."""
-    labellings = [child.pk for child in called if child.name == 'LabelWorkChain' and not _tests(child)]
-    labels = sum(frames or 0 for (frames,) in _attributes(labellings, 'dataset', 'n_frames').values())
+def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float, float | None]], str]:
+    """Return a row for each committee that was measured, and on which split."""
     iterations = {child.pk: child.iteration for child in called}
     selections = [child.pk for child in called if child.name == 'select_frames' and child.ok]
     accurate = {
@@ -108,11 +106,7 @@ def _measured(called: list[Process]) -> tuple[list[tuple[int | None, int, float,
         n_labels = sum((errors or {}).get('n_frames', 0) for errors in (train, validation))
         iteration = iterations[pk] if iterations[pk] > 0 else None
         rows.append((iteration, n_labels, measured['force_mae'], accurate.get(iterations[pk])))
-    return rows, name, labels
-
-
-def _tests(child: Process) -> bool:
-    return child.label.startswith('label_test')
+    return rows, name
 
 
 def _attributes(pks: list[int], output: str, *keys: str) -> dict[int, list[Any]]:

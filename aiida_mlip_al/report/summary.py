@@ -200,6 +200,7 @@ class RunSummary:
     :param wall_s: from creation to the end, or to now while it runs, s.
     :param version: of aiida-mlip-al.
     :param settings: all settings in force, nested.
+    :param labels_in_hand: labels to learn from that the run has, learned from or not, test frames left out.
     :param theory: name of the level of theory of the labels.
     :param targets: what the run aimed at; known keys are ``tolerance`` (largest force error accepted on a frame, eV/Å),
         ``target_force_error`` (force MAE on new labels, eV/Å), ``test_force_error`` (on test frames, eV/Å),
@@ -229,6 +230,7 @@ class RunSummary:
     single_model: bool = False
     confidence: float = 0.95
     settings: dict[str, Any] = field(default_factory=dict)
+    labels_in_hand: int = 0
     iterations: list[IterationSummary] = field(default_factory=list)
     final: FinalSummary | None = None
     parity: Parity | None = None

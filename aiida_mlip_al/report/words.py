@@ -212,10 +212,14 @@ def finding(summary: RunSummary) -> str:
     """Say what was learned, from how many labels and how well."""
     subject = listing([formula(name) for name in summary.formulas]) or listing(summary.elements, 10) or 'This system'
     theory = f' at {summary.theory}' if summary.theory else ''
-    if not summary.iterations:
-        return f'{subject}{theory}: no {summary.predictor} has been trained yet.'
+    in_hand = summary.labels_in_hand
+    if not summary.n_labels:
+        done = 'evaluated' if summary.models else 'trained'
+        yet = ' yet' if summary.state == 'running' else ''
+        return f'{subject}{theory}: {plural(in_hand, "label")}; no {summary.predictor} has been {done}{yet}.'
     learned = 'was learned' if summary.state == 'finished' else 'has been learned'
-    made = f'{subject}{theory} {learned} from {plural(summary.n_labels, "label")}'
+    part = f'{count(summary.n_labels)} of ' if summary.n_labels < in_hand else ''
+    made = f'{subject}{theory} {learned} from {part}{plural(max(in_hand, summary.n_labels), "label")}'
     made += f' in {plural(len(summary.iterations), "iteration")}.'
     first, last = summary.first_errors, summary.last_errors
     if not (first and last):

@@ -227,8 +227,11 @@ def test_a_run_without_stress_says_so(page: Page) -> None:
 
 def test_a_run_that_has_only_begun(running: RunSummary) -> None:
     running.iterations, running.settings, running.nodes = [], {}, {}
+    running.labels_in_hand = 6
     page = Page(render(running))
     assert page.figures == {}
+    assert 'Labels6' in page.prose
+    assert 'learned from' not in page.prose
     for words in (
         'no learning curve',
         'Nothing has been explored yet',

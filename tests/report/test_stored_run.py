@@ -10,7 +10,7 @@ import pytest
 from aiida import orm
 from helpers.stored_run import StoredRun
 
-from aiida_mlip_al.data import DeviationData
+from aiida_mlip_al.data import DeviationData, FrameData
 from aiida_mlip_al.page.reader import SeenRun
 from aiida_mlip_al.page.structures import explored
 from aiida_mlip_al.report.collect import _deviations, collect
@@ -59,6 +59,15 @@ def test_a_run_is_collected_by_its_measure(single: StoredRun) -> None:
     np.testing.assert_allclose(turn.outcomes.error, 2 * forces[-4:])
     assert summary.final is not None
     assert summary.final.member_errors == [], 'virtual members are no models'
+
+
+def test_labels_are_counted_however_they_came(single: StoredRun, computer: orm.Computer) -> None:
+    assert collect(single.node).labels_in_hand == progress(single.node).labels == 8
+    run = StoredRun(computer)
+    run.give(single.datasets['seeds'], run.node, 'datasets__earlier_seeds')
+    run.give(single.datasets['test'], run.node, 'datasets__earlier_test')
+    run.label({'frame_000': FrameData.from_ase(run.moved()).store()}, 'iteration_01_label', None, 'train')
+    assert collect(run.node).labels_in_hand == progress(run.node).labels == 5
 
 
 def test_the_list_of_explored_frames_is_of_the_measure(single: StoredRun) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiida_mlip_al.report import words
-from aiida_mlip_al.report.summary import RunSummary
+from aiida_mlip_al.report.summary import ModelSummary, RunSummary
 
 
 @pytest.mark.parametrize(
@@ -174,3 +174,13 @@ def test_times_are_summed_in_the_order_of_the_loop(summary: RunSummary) -> None:
     times = summary.time_by_stage('wall_s')
     assert list(times) == ['seed', 'label', 'train', 'explore', 'evaluate', 'select', 'final', 'coffee']
     assert times['train'] == 4 * 150 + 40 * 10
+
+
+def test_what_was_not_learned_from_is_said(running: RunSummary) -> None:
+    running.labels_in_hand = 108
+    assert 'has been learned from 78 of 108 labels in 2 iterations' in words.finding(running)
+    for turn in running.iterations:
+        turn.n_labels = 0
+    assert words.finding(running).endswith(': 108 labels; no committee has been trained yet.')
+    running.state, running.models = 'killed', [ModelSummary(name='member_00', pk=1, committee='iteration 1')]
+    assert words.finding(running).endswith(': 108 labels; no committee has been evaluated.')
