@@ -11,7 +11,10 @@ import click
 from .common import load_run, make_console, with_profile, writing
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from aiida_mlip_al.report.progress import Progress
+    from aiida_mlip_al.report.summary import Errors, RunSummary
 
 
 @click.command()
@@ -98,40 +101,50 @@ def write_report(node: Any, output: Path, console: Any, against: Sequence[Any] =
 
 def print_summary(node: Any, console: Any) -> None:
     """Print what came of a run."""
-    from rich.table import Table
-
     from aiida_mlip_al.report.collect import collect
-    from aiida_mlip_al.report.words import count, ending, finding, milli
+    from aiida_mlip_al.report.words import ending, finding
 
     run = collect(node)
     console.print(finding(run))
     console.print(ending(run))
+    console.print(summary_table(run))
+
+
+def summary_table(run: RunSummary) -> Table:
+    """Return the errors of every committee on the test frames, or on validation frames for want of those, and its cost."""
+    from rich.table import Table
+
+    from aiida_mlip_al.report.words import count, milli
+
+    tested = run.last_errors is not None
+    on = 'test' if tested else 'validation'
     table = Table(box=None, padding=(0, 2), header_style='dim')
-    for column in ('models', 'labels', 'test force MAE', 'test energy MAE', 'new-label force MAE', 'core-seconds'):
-        table.add_column(column, justify='left' if column == 'models' else 'right')
-    rows = [(f'iteration {item.number}', item.n_labels, item.test_errors, item) for item in run.iterations]
-    for name, n_labels, errors, item in rows:
-        new = item.new_label_errors
-        table.add_row(
-            name,
-            count(n_labels or None),
-            '' if errors is None else f'{milli(errors.force_mae)} meV/Å',
-            '' if errors is None else f'{milli(errors.energy_mae)} meV/atom',
-            '' if new is None else f'{milli(new.force_mae)} meV/Å',
-            f'{sum(seconds for stage, seconds in item.core_s.items() if stage != "final"):.0f}',
-        )
-    if run.final is not None and run.final.errors is not None:
-        final = run.final.errors
-        table.add_row(
+    table.add_column('models', no_wrap=True)
+    for column in (
+        'labels',
+        f'{on} force MAE, meV/Å',
+        f'{on} energy MAE, meV/atom',
+        'new-label force MAE, meV/Å',
+        'core time, s',
+    ):
+        table.add_column(column, justify='right')
+
+    def add(name: str, labels: str, errors: Errors | None, new: Errors | None = None, core: str = '') -> None:
+        known = (milli(errors.force_mae), milli(errors.energy_mae)) if errors else ('', '')
+        table.add_row(name, labels, *known, milli(new.force_mae) if new else '', core)
+
+    for turn in run.iterations:
+        core_s = sum(seconds for stage, seconds in turn.core_s.items() if stage != 'final')
+        errors = turn.test_errors if tested else turn.validation_errors
+        add(f'iteration {turn.number}', count(turn.n_labels or None), errors, turn.new_label_errors, f'{core_s:.0f}')
+    if run.final is not None:
+        core_s = sum(turn.core_s.get('final', 0) for turn in run.iterations)
+        add(
             'final',
             count(run.n_labels),
-            f'{milli(final.force_mae)} meV/Å',
-            f'{milli(final.energy_mae)} meV/atom',
-            '',
-            f'{sum(item.core_s.get("final", 0) for item in run.iterations):.0f}',
+            run.final.errors if tested else run.final.validation_errors,
+            core=f'{core_s:.0f}',
         )
         for temperature, n_frames, errors in run.final.by_temperature:
-            table.add_row(
-                f'  at {temperature:.0f} K', f'{n_frames} frames', f'{milli(errors.force_mae)} meV/Å', '', '', ''
-            )
-    console.print(table)
+            add(f'  at {temperature:.0f} K', f'{n_frames} frames', errors)
+    return table

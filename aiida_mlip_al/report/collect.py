@@ -188,6 +188,7 @@ def _final(
         n_train=errors.get('train', {}).get('n_frames', 0),
         n_validation=errors.get('validation', {}).get('n_frames', 0),
         errors=errors_from(test),
+        validation_errors=errors_from(errors.get('validation')),
         first_errors=iterations[0].test_errors if iterations else None,
         by_temperature=[
             (item['temperature_K'], item['n_frames'], Errors(**_plain(item)))

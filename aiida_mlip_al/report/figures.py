@@ -90,7 +90,8 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
                 marker={'symbol': symbol, 'size': 9},
                 hovertemplate=hover + '<extra></extra>',
             )
-    if summary.final and (final := _milli(summary.final.errors, quantity)):
+    on, final = _of_final(summary, quantity)
+    if summary.final and final:
         members = [value for errors in summary.final.member_errors if (value := _milli(errors, quantity))]
         if members:
             figure.add_scatter(
@@ -106,9 +107,9 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
         figure.add_scatter(
             x=[summary.n_labels],
             y=[final],
-            customdata=[f'final {summary.predictor}, test'],
+            customdata=[f'final {summary.predictor}, {on}'],
             meta=[place_of(summary.final, 'errors')],
-            name=f'final {summary.predictor}, test',
+            name=f'final {summary.predictor}, {on}',
             mode='markers',
             marker={'symbol': 'star', 'size': 17, 'color': '#c99700', 'line': {'width': 1, 'color': '#fff3c4'}},
             hovertemplate=hover + '<extra></extra>',
@@ -428,6 +429,14 @@ def _milli(errors: Errors | None, quantity: str) -> float | None:
     """Return an error in thousandths, or None if a logarithmic axis cannot show it."""
     value = 1000 * getattr(errors, quantity) if errors else 0.0
     return value if np.isfinite(value) and value > 0 else None
+
+
+def _of_final(summary: RunSummary, quantity: str) -> tuple[str, float | None]:
+    """Return what the final committee was judged on, and its error there: on validation frames for want of test frames."""
+    if summary.final is None:
+        return '', None
+    on_test = _milli(summary.final.errors, quantity)
+    return ('test', on_test) if on_test else ('validation', _milli(summary.final.validation_errors, quantity))
 
 
 def thin(x: FloatArray, y: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

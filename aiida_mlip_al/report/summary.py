@@ -114,6 +114,7 @@ class FinalSummary:
     """The committee trained at the end, on all labels.
 
     :param errors: on the test set, committee mean.
+    :param validation_errors: on the validation frames, committee mean.
     :param first_errors: on the test set, of the first iteration's committee.
     :param by_temperature: (temperature in K, number of test frames, errors on them).
     :param member_errors: on the test set, one for each member.
@@ -124,6 +125,7 @@ class FinalSummary:
     n_train: int
     n_validation: int
     errors: Errors | None = None
+    validation_errors: Errors | None = None
     first_errors: Errors | None = None
     by_temperature: list[tuple[float, int, Errors]] = field(default_factory=list)
     member_errors: list[Errors] = field(default_factory=list)
@@ -269,6 +271,13 @@ class RunSummary:
         if self.final and self.final.errors:
             return self.final.errors
         return next((i.test_errors for i in reversed(self.iterations) if i.test_errors), None)
+
+    @property
+    def last_validation_errors(self) -> Errors | None:
+        """Validation errors of the final committee, or of the last one that has any."""
+        if self.final and self.final.validation_errors:
+            return self.final.validation_errors
+        return next((i.validation_errors for i in reversed(self.iterations) if i.validation_errors), None)
 
     @property
     def n_committees_tested(self) -> int:

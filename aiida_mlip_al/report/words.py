@@ -223,7 +223,9 @@ def finding(summary: RunSummary) -> str:
     made += f' in {plural(len(summary.iterations), "iteration")}.'
     first, last = summary.first_errors, summary.last_errors
     if not (first and last):
-        return f'{made} No test set has been evaluated, so there is no independent measure of its errors.'
+        validated = summary.last_validation_errors
+        known = f'; on validation frames it is {milli(validated.force_mae)} meV/Å' if validated else ''
+        return f'{made} No test set has been evaluated, so there is no independent measure of its force error{known}.'
     if summary.n_committees_tested < 2:
         return f'{made} The force error on the test set is {milli(last.force_mae)} meV/Å (mean absolute).'
     verb = 'fell' if last.force_mae <= first.force_mae else 'rose'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from aiida import orm
 from rich.console import Console
 
 from aiida_mlip_al.cli.follow import render
-from aiida_mlip_al.cli.status import print_obstacles
+from aiida_mlip_al.cli.status import print_obstacles, summary_table
 from aiida_mlip_al.report.progress import Progress
+from aiida_mlip_al.report.summary import Errors, FinalSummary, IterationSummary, RunSummary
 
 
 @pytest.fixture
@@ -55,3 +57,23 @@ def test_ended_run_is_held_up_by_nothing(stuck: Progress, monkeypatch: pytest.Mo
     console = Console(record=True)
     print_obstacles(stuck, console)
     assert console.export_text() == ''
+
+
+@pytest.mark.parametrize('on', ['test', 'validation'])
+def test_the_table_of_an_ended_run_fits_a_terminal(on: str) -> None:
+    first, last = (Errors(energy_mae=mae / 10, force_mae=mae, force_rmse=mae) for mae in (0.371, 0.2225))
+    turn = IterationSummary(number=1, n_labels=0, n_train=0, n_validation=0, core_s={'train': 2123.0, 'final': 98.0})
+    final = FinalSummary(n_train=10, n_validation=2, validation_errors=last)
+    turn.validation_errors = turn.new_label_errors = first
+    if on == 'test':
+        turn.test_errors, final.errors, final.by_temperature = first, last, [(300.0, 6, last)]
+    run = RunSummary(label='', pk=1, uuid='', state='finished', created=datetime.now(timezone.utc))
+    run.iterations, run.final = [turn], final
+    console = Console(record=True, width=80)
+    console.print(summary_table(run))
+    text = console.export_text()
+    assert '…' not in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ['iteration', '1', '–', '371', '37.1', '371', '2123'] in lines
+    assert ['final', '12', '222', '22.2', '98'] in lines
+    assert on in text

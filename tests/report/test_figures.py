@@ -50,6 +50,13 @@ def test_learning_curve_of_energies(summary: RunSummary) -> None:
     assert not figure.layout.shapes
 
 
+def test_without_test_frames_the_final_committee_is_drawn_by_its_validation_error(summary: RunSummary) -> None:
+    assert summary.final is not None
+    summary.final.errors, summary.final.member_errors = None, []
+    summary.final.validation_errors = Errors(energy_mae=0.002, force_mae=0.05, force_rmse=0.1)
+    assert list(trace(figures.learning_curve(summary), 'final committee, validation').y) == [50]
+
+
 def test_a_target_is_shown_with_the_errors_that_it_is_for(summary: RunSummary) -> None:
     del summary.targets['test_force_error']
     assert texts(figures.learning_curve(summary)) == ['target, new labels: 120 meV/Å']

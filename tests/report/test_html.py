@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aiida_mlip_al.report.html import FIGURES, draw, render
-from aiida_mlip_al.report.summary import Failure, RunSummary
+from aiida_mlip_al.report.summary import Errors, Failure, RunSummary
 
 VOID = {'meta', 'link', 'img', 'br', 'hr', 'input', 'base'}
 SECTIONS = [
@@ -198,6 +198,23 @@ def test_a_running_run_says_what_is_missing(running: RunSummary) -> None:
         'Nothing failed so far.',
     ):
         assert words in page.prose, words
+
+
+def test_a_finished_run_without_test_frames_shows_validation_errors(summary: RunSummary) -> None:
+    assert summary.final is not None
+    for turn in summary.iterations:
+        turn.test_errors = None
+    final = summary.final
+    final.errors, final.first_errors, final.member_errors, final.by_temperature = None, None, [], []
+    final.validation_errors = Errors(energy_mae=0.002, force_mae=0.0512, force_rmse=0.1)
+    prose = Page(render(summary)).prose
+    assert 'on validation frames it is 51.2 meV/Å' in prose
+    assert 'Validation force MAE51.2 meV/Å' in prose
+    assert 'The validation curve should fall' in prose
+    assert 'learned from all labels and is the one to use.' in prose
+    assert 'final151 + 17 –– 51.2' in prose
+    for wrong in ('not been evaluated', 'Test frames are never', 'training stops by them', 'single members'):
+        assert wrong not in prose, wrong
 
 
 def test_one_model_is_no_committee(summary: RunSummary) -> None:
