@@ -13,7 +13,7 @@ from aiida_mlip_al import __version__
 from aiida_mlip_al.data import DatasetData, DeviationData, ModelData
 from aiida_mlip_al.selection.measure import MEASURES, Measure
 
-from .graph import Process, count_labels, failure_of, read_processes, state_of, wall_seconds
+from .graph import Process, count_labels, failure_of, read_processes, shared_time, state_of, wall_seconds
 from .summary import Errors, Failure, FinalSummary, IterationSummary, ModelSummary, Outcomes, Parity, RunSummary
 from .words import level_note, stop_clause
 
@@ -103,7 +103,6 @@ def _iterations(outputs: dict[str, Any], called: list[Process], measure: Measure
         ]
         if number == numbers[-1]:
             mine += [child for child in called if child.iteration == -1]
-        wall, core = _costs(mine)
         summaries.append(
             IterationSummary(
                 number=number,
@@ -124,8 +123,8 @@ def _iterations(outputs: dict[str, Any], called: list[Process], measure: Measure
                 guaranteed=thresholds.get('guaranteed', True),
                 accurate_fraction=row.get('accurate_fraction'),
                 outcomes=_outcomes(new, output.get('late_labels'), measure),
-                wall_s=wall,
-                core_s=core,
+                wall_s=shared_time(mine),
+                core_s=_core_seconds(mine),
                 processes={child.stage: child.pk for child in mine if child.iteration == number},
                 stopped_walkers={str(reason): count for reason, count in row.get('stops', {}).items()},
                 nodes={kind: output[kind].pk for kind in ITERATION_NODES if kind in output},
@@ -134,13 +133,11 @@ def _iterations(outputs: dict[str, Any], called: list[Process], measure: Measure
     return summaries
 
 
-def _costs(called: list[Process]) -> tuple[dict[str, float], dict[str, float]]:
-    wall: dict[str, float] = defaultdict(float)
+def _core_seconds(called: list[Process]) -> dict[str, float]:
     core: dict[str, float] = defaultdict(float)
     for child in called:
-        wall[child.stage] += child.wall_s
         core[child.stage] += child.core_seconds()
-    return dict(wall), {stage: seconds for stage, seconds in core.items() if seconds}
+    return {stage: seconds for stage, seconds in core.items() if seconds}
 
 
 def _new_label_errors(row: dict[str, Any]) -> Errors | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import pairwise
 
 from aiida import orm
 from aiida.common.links import LinkType
@@ -76,8 +77,8 @@ class Process:
     @property
     def wall_s(self) -> float:
         """How long it took, or has taken so far."""
-        end = self.mtime if self.ended else datetime.now(timezone.utc)
-        return max(0.0, (end - self.ctime).total_seconds())
+        begin, end = self.interval()
+        return end - begin
 
     @property
     def failure(self) -> str | None:
@@ -88,6 +89,11 @@ class Process:
             return (self.exception or 'an exception').strip()
         return self.exit_message or self.state
 
+    def interval(self) -> tuple[float, float]:
+        """Its begin and its end, or now while it goes on, as timestamps."""
+        end = self.mtime if self.ended else datetime.now(timezone.utc)
+        return self.ctime.timestamp(), max(self.ctime, end).timestamp()
+
     def jobs(self) -> list[Process]:
         """The CalcJobs below it, or itself if it is one."""
         return [self] if self.is_job else [job for child in self.called for job in child.jobs()]
@@ -95,6 +101,21 @@ class Process:
     def core_seconds(self) -> float:
         """The core-seconds that the jobs below it report."""
         return sum(job.core_s for job in self.jobs())
+
+
+def shared_time(processes: list[Process]) -> dict[str, float]:
+    """Divide the time in which any of the processes went on among their stages, s.
+
+    A moment in which several stages went on counts for each in equal parts, so that all stages together have the time that
+    passed.
+    """
+    intervals = [(process.stage, *process.interval()) for process in processes]
+    times: dict[str, float] = {stage: 0.0 for stage, _, _ in intervals}
+    for begin, end in pairwise(sorted({moment for _, *ends in intervals for moment in ends})):
+        going_on = {stage for stage, first, last in intervals if first <= begin and end <= last}
+        for stage in going_on:
+            times[stage] += (end - begin) / len(going_on)
+    return times
 
 
 def read_processes(run: orm.WorkChainNode) -> list[Process]:

@@ -77,7 +77,8 @@ class IterationSummary:
     :param guaranteed: whether there were enough labelled frames to give it.
     :param accurate_fraction: share of the explored frames that are accurate, 0 to 1.
     :param outcomes: what the labels of the frames that it chose showed.
-    :param wall_s: wall time of each stage, s. The seed counts in the first iteration, the final committee in the last.
+    :param wall_s: wall time of each stage, s; stages that went on side by side share it, so that their sum is the time that the
+        iteration took. The seed counts in the first iteration, the final committee in the last.
     :param core_s: core-seconds of each stage, s.
     :param processes: pk of the process of each stage.
     :param stopped_walkers: number of walkers for each reason of their end.

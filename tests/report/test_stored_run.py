@@ -14,7 +14,7 @@ from aiida_mlip_al.data import DeviationData, FrameData
 from aiida_mlip_al.page.reader import SeenRun
 from aiida_mlip_al.page.structures import explored
 from aiida_mlip_al.report.collect import _deviations, collect
-from aiida_mlip_al.report.graph import read_processes
+from aiida_mlip_al.report.graph import Process, read_processes, shared_time
 from aiida_mlip_al.report.progress import progress
 from aiida_mlip_al.report.reliability import rounds
 from aiida_mlip_al.report.story import story
@@ -145,3 +145,19 @@ def test_the_order_is_that_of_time_for_an_import_numbers_nodes_anew(computer: or
     assert summary.parity.committee == 'final'
     assert summary.parity.evaluation == run.made['final_evaluate'].pk
     assert [row[0] for row in progress(run.node).rows] == [1, None]
+
+
+def test_stages_side_by_side_share_the_time_that_passed() -> None:
+    def process(stage: str, first: int, last: int) -> Process:
+        begin, end = (datetime(2025, 1, 1, 0, 0, second, tzinfo=timezone.utc) for second in (first, last))
+        return Process(0, '', '', 'finished', 0, None, None, False, begin, end, '', stage)
+
+    called = [
+        process('train', 0, 10),
+        process('explore', 12, 20),
+        process('evaluate', 12, 16),
+        process('label', 20, 22),
+    ]
+    assert shared_time(called) == {'train': 10, 'explore': 6, 'evaluate': 2, 'label': 2}
+    assert shared_time([*called, process('label', 21, 30)])['label'] == 10
+    assert shared_time([]) == {}
