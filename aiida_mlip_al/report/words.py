@@ -229,12 +229,17 @@ def finding(summary: RunSummary) -> str:
     if summary.n_committees_tested < 2:
         return f'{made} The force error on the test set is {milli(last.force_mae)} meV/Å (mean absolute).'
     verb = 'fell' if last.force_mae <= first.force_mae else 'rose'
-    ratio = max(first.force_mae, last.force_mae) / max(min(first.force_mae, last.force_mae), 1e-12)
-    change = 'smaller' if verb == 'fell' else 'larger'
     return (
         f'{made} The force error on the test set {verb} from {milli(first.force_mae)} to {milli(last.force_mae)} meV/Å '
-        f'(mean absolute), {number(ratio, 2)} times {change}.'
+        f'(mean absolute), {change(first.force_mae, last.force_mae)}.'
     )
+
+
+def change(before: float, after: float) -> str:
+    """Compare two positive numbers: '2.5 times smaller', or '4 % larger' where a factor would say nothing."""
+    larger, smaller = max(before, after), max(min(before, after), 1e-12)
+    much = f'{number(larger / smaller, 2)} times' if larger >= 1.1 * smaller else percent(abs(after - before) / before)
+    return f'{much} {"smaller" if after <= before else "larger"}'
 
 
 def ending(summary: RunSummary) -> str:

@@ -140,6 +140,13 @@ def test_finding_of_a_run_that_got_worse(summary: RunSummary) -> None:
     assert 'rose from 298 to 596 meV/Å (mean absolute), 2.0 times larger' in words.finding(summary)
 
 
+def test_a_factor_is_said_only_where_it_says_something() -> None:
+    assert words.change(298, 60.8) == '4.9 times smaller'
+    assert words.change(100, 112) == '1.1 times larger'
+    assert words.change(473, 452) == '4\u00a0% smaller'
+    assert words.change(161, 171) == '6\u00a0% larger'
+
+
 def test_finding_before_the_final_committee_uses_the_last_one_tested(summary: RunSummary) -> None:
     summary.final = None
     assert summary.n_labels == 138
