@@ -17,5 +17,11 @@ def explain(identifier: str) -> None:
     from aiida_mlip_al.report.story import story
     from aiida_mlip_al.workflows.builder import load_typed
 
-    for number, sentence in enumerate(story(load_typed(identifier, orm.Data, 'data')), start=1):
+    node = load_typed(identifier, orm.Node, 'data')
+    if not isinstance(node, orm.Data):
+        raise click.ClickException(
+            f'Node {node.pk} is a {type(node).__name__}, and explain tells where data came from: give a label, frame, model, '
+            'dataset, selection or trajectory.'
+        )
+    for number, sentence in enumerate(story(node), start=1):
         click.echo(f'{number}. {sentence}')

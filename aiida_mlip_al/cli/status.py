@@ -72,7 +72,10 @@ def print_obstacles(now: Progress, console: Any) -> None:
 @with_profile
 def report(run: str, output: Path, against: tuple[str, ...]) -> None:
     """Write the run PK as one HTML page: learning curve, parity, deviations, fates, cost."""
-    write_report(load_run(run), output, make_console(), [load_run(other) for other in against])
+    node, others = load_run(run), [load_run(other) for other in against]
+    if node.pk in {other.pk for other in others}:
+        raise click.ClickException(f'Run {node.pk} cannot be compared with itself: give another one to `--against`.')
+    write_report(node, output, make_console(), others)
 
 
 def write_report(node: Any, output: Path, console: Any, against: Sequence[Any] = ()) -> None:

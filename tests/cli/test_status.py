@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from aiida import orm
+from click.testing import CliRunner
 from rich.console import Console
 
+from aiida_mlip_al.cli import main
 from aiida_mlip_al.cli.follow import render
 from aiida_mlip_al.cli.status import print_obstacles, summary_table
 from aiida_mlip_al.report.progress import Progress
@@ -49,6 +51,27 @@ def test_what_holds_a_run_up_is_said(stuck: Progress, trouble: str | None, monke
     assert f'{pk}: Pausing after failed transport task: update_calculation failed 5 times' in text
     said = 'The daemon has lost its broker, so nothing goes on: `aiida-mlip-al setup daemon`.'
     assert (said in text) is (trouble is not None)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (
+            ['report', 'PK', '--against', 'PK'],
+            'Run PK cannot be compared with itself: give another one to `--against`.',
+        ),
+        (['explain', 'PK'], 'Node PK is a WorkChainNode, and explain tells where data came from: give a label, '),
+    ],
+)
+@pytest.mark.usefixtures('aiida_profile_clean')
+def test_what_a_run_is_not_good_for_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    node = orm.WorkChainNode()
+    node.process_type = 'aiida.workflows:mlip_al.active_learning'
+    pk = str(node.store().pk)
+    result = CliRunner().invoke(main, [pk if item == 'PK' else item for item in arguments])
+    assert result.exit_code == 1
+    assert sentence.replace('PK', pk) in result.output
+    assert len(result.output.strip().splitlines()) == 1, result.output
 
 
 def test_ended_run_is_held_up_by_nothing(stuck: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
