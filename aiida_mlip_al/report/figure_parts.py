@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from aiida_mlip_al.report.summary import FinalSummary, FloatArray, IterationSummary
+from aiida_mlip_al.report.summary import FinalSummary, IterationSummary
 
 VERDICT_COLORS = {
     'accurate': '#2f9e8f',
@@ -28,6 +28,8 @@ VERDICT_COLORS = {
 GUIDE_COLOR = '#8c8c8c'
 LOWER_COLOR, UPPER_COLOR = '#2f9e8f', '#d6455d'
 HEIGHT = 380
+# Ticks of a decade, from few to many.
+LOG_STEPS = ((1,), (1, 2, 5), (1, 2, 3, 5, 7), *(np.arange(1, 10, step) for step in (1, 0.5, 0.2, 0.1, 0.05)))
 
 
 def style(figure: go.Figure) -> None:
@@ -64,13 +66,19 @@ def log_guide(figure: go.Figure, y: float, text: str, color: str) -> None:
     figure.add_annotation(text=text, xref='x domain', yref='y', y=float(np.log10(y)), showarrow=False, **place)
 
 
-def log_ticks(values: Iterable[float] | FloatArray) -> dict[str, object]:
-    """Label a logarithmic axis at 1, 2 and 5 of each decade that it spans (1 only if it spans many): 50, 100, 200."""
-    positive = np.asarray([value for value in values if value > 0], dtype=float)
-    first, last = int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max())))
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
-    return {'tickvals': ticks, 'ticktext': [f'{tick:g}' for tick in ticks]}
+def log_axis(axis_range: list[float]) -> dict[str, Any]:
+    """Describe a logarithmic axis that has its labels at round numbers, the roundest of which it shows three or more.
+
+    :param axis_range: its ends, as decadic logarithms.
+    """
+    low, high = axis_range
+    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    ticks: list[float] = []
+    for steps in LOG_STEPS:
+        ticks = [float(step) * 10.0**decade for decade in decades for step in steps]
+        if sum(low <= np.log10(tick) <= high for tick in ticks) >= 3:
+            break
+    return {'type': 'log', 'range': axis_range, 'tickvals': ticks, 'ticktext': [f'{tick:g}' for tick in ticks]}
 
 
 def log_range(values: Iterable[float]) -> list[float]:

@@ -16,9 +16,9 @@ from aiida_mlip_al.report.figure_parts import (
     HEIGHT,
     VERDICT_COLORS,
     levels_of,
+    log_axis,
     log_guide,
     log_range,
-    log_ticks,
     place_of,
     spread,
     style,
@@ -125,7 +125,7 @@ def learning_curve(summary: RunSummary, quantity: Literal['force_mae', 'energy_m
             shown.append(target)
     style(figure)
     figure.update_xaxes(title_text='Labels (training and validation)', rangemode='tozero')
-    figure.update_yaxes(title_text=f'{title} ({unit})', type='log', **log_ticks(shown), range=log_range(shown))
+    figure.update_yaxes(title_text=f'{title} ({unit})', **log_axis(log_range(shown)))
     return figure
 
 
@@ -227,18 +227,18 @@ def _parity(
     )
     scale, error_unit = (1000, f'm{unit}') if milli_errors else (1, unit)
     figure.add_annotation(
-        text=f'MAE {number(scale * mae)} {error_unit}<br>RMSE {number(scale * rmse)} {error_unit}',
+        text=f'MAE {number(scale * mae)}, RMSE {number(scale * rmse)} {error_unit}',
         xref='x domain',
         yref='y domain',
-        x=0.03,
-        y=0.97,
+        x=0,
+        y=1,
         xanchor='left',
-        yanchor='top',
+        yanchor='bottom',
         align='left',
         showarrow=False,
     )
     style(figure)
-    figure.update_layout(showlegend=False, hovermode='closest')
+    figure.update_layout(showlegend=False, hovermode='closest', margin={'t': 44})
     figure.update_xaxes(title_text=f'Reference {quantity} ({unit})', range=ends, constrain='domain')
     figure.update_yaxes(
         title_text=f'Predicted {quantity} ({unit})', range=ends, scaleanchor='x', scaleratio=1, constrain='domain'
@@ -308,11 +308,13 @@ def deviation_histograms(summary: RunSummary) -> go.Figure | None:
             row=row,
             col=1,
         )
-        top = 1.35 * float(share.max())
+        highest = float(share.max())
+        top = 1.35 * highest
         for name, level, color in levels_of(iteration):
             figure.add_scatter(
                 x=[level, level],
-                y=[0, top],
+                # The rest is for the name of the iteration.
+                y=[0, highest],
                 mode='lines',
                 line={'color': color, 'width': 2, 'dash': 'dash'},
                 name=name,
@@ -349,7 +351,7 @@ def deviation_histograms(summary: RunSummary) -> go.Figure | None:
         xshift=-46,
         showarrow=False,
     )
-    figure.update_xaxes(type='log', range=[float(np.log10(edges[0])), float(np.log10(edges[-1]))], **log_ticks(centers))
+    figure.update_xaxes(**log_axis([float(np.log10(edges[0])), float(np.log10(edges[-1]))]))
     figure.update_xaxes(title_text=axis(f'{summary.compared.title} of the frame', unit), row=len(rows), col=1)
     figure.update_layout(margin={'l': 64})
     return figure

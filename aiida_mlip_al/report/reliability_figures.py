@@ -14,8 +14,8 @@ from aiida_mlip_al.report.figure_parts import (
     HEIGHT,
     VERDICT_COLORS,
     levels_of,
+    log_axis,
     log_range,
-    log_ticks,
     place_of,
     spread,
     style,
@@ -147,8 +147,8 @@ def calibration(summary: RunSummary) -> go.Figure | None:
     style(figure)
     height = max(HEIGHT, 250 * rows + 120)
     figure.update_layout(hovermode='closest', height=height, legend={'y': 1 + 26 / (height - 120)})
-    figure.update_xaxes(type='log', range=x_range, **log_ticks(x))
-    figure.update_yaxes(type='log', range=y_range, **log_ticks(y))
+    figure.update_xaxes(**log_axis(x_range))
+    figure.update_yaxes(**log_axis(y_range))
     for column in range(1, columns + 1):
         figure.update_xaxes(title_text=axis(summary.compared.title, unit), row=rows, col=column)
     for row in range(1, rows + 1):

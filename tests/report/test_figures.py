@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from aiida_mlip_al.report import figures
+from aiida_mlip_al.report.figure_parts import log_axis, log_range
 from aiida_mlip_al.report.summary import Errors, Parity, RunSummary
 
 
@@ -92,12 +93,38 @@ def test_parity_writes_the_errors_of_all_points_and_draws_a_fixed_sample() -> No
         energy_reference=energies, energy_predicted=energies, force_reference=reference, force_predicted=predicted
     )
     figure = drawn(figures.parity_forces(parity))
-    assert texts(figure) == ['MAE 50.0 meV/Å<br>RMSE 100 meV/Å']
+    assert texts(figure) == ['MAE 50.0, RMSE 100 meV/Å']
     points = figure.data[1]
     assert len(points.x) == len(set(points.x)) == figures.MAX_POINTS
     assert set(points.x) <= set(reference)
     np.testing.assert_array_equal(points.x, drawn(figures.parity_forces(parity)).data[1].x)
     assert figure.layout.xaxis.range == figure.layout.yaxis.range
+
+
+def test_the_errors_of_a_parity_plot_stand_above_its_points(summary: RunSummary) -> None:
+    for figure in (drawn(figures.parity_energy(summary.parity)), drawn(figures.parity_forces(summary.parity))):
+        (text,) = figure.layout.annotations
+        assert (text.yref, text.y, text.yanchor) == ('y domain', 1, 'bottom')
+        assert figure.layout.margin.t >= 18 * (1 + text.text.count('<br>'))
+
+
+@pytest.mark.parametrize(
+    ('values', 'labels'),
+    [
+        ((50, 350), ['50', '100', '200']),
+        ((13, 80), ['20', '30', '50', '70']),
+        ((60, 90), ['60', '70', '80', '90']),
+        ((41, 47), ['40', '45', '50']),
+        ((44, 44), ['42', '44', '46']),
+        ((0.02, 30000), ['0.01', '0.1', '1', '10', '100', '1000', '10000']),
+    ],
+)
+def test_a_logarithmic_axis_has_three_labels_or_more(values: tuple[float, float], labels: list[str]) -> None:
+    ticks, (low, high) = log_axis(log_range(values)), log_range(values)
+    seen = [
+        text for tick, text in zip(ticks['tickvals'], ticks['ticktext'], strict=True) if low <= np.log10(tick) <= high
+    ]
+    assert seen == labels
 
 
 def test_parity_of_stress(bulk: RunSummary) -> None:
@@ -131,6 +158,7 @@ def test_histograms_count_every_frame_and_draw_each_iterations_levels(summary: R
         assert np.sum(bar.y) == pytest.approx(100)
     lower = [trace for trace in figure.data if trace.name == 'lower level']
     assert [trace.x[0] for trace in lower] == [0.09, 0.11, 0.15, 0.2]
+    assert max(lower[0].y) < 0.8 * figure.layout.yaxis.range[1], 'the label has room'
     assert [trace.showlegend for trace in lower] == [True, False, False, False]
     last = summary.iterations[3]
     below = 100 * np.mean(last.deviations < 0.2)

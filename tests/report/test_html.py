@@ -217,6 +217,15 @@ def test_a_finished_run_without_test_frames_shows_validation_errors(summary: Run
         assert wrong not in prose, wrong
 
 
+def test_a_colour_is_spoken_of_only_if_it_is_there(page: Page, summary: RunSummary) -> None:
+    assert 'The green share should grow' in page.prose
+    for turn in summary.iterations:
+        turn.fates['accurate'] = 0
+    prose = Page(render(summary)).prose
+    assert 'green share' not in prose
+    assert 'No frame was accurate; the share of those that are should grow' in prose
+
+
 def test_one_model_is_no_committee(summary: RunSummary) -> None:
     summary.single_model, summary.measure = True, 'mahalanobis'
     for model in summary.models:
