@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """SIGTERM arrived before there was a run that could end cleanly."""
+    """SIGTERM arrived before there was a run that could end cleanly.
+
+    It is raised between two steps of ours and not where the signal arrives: libraries abort if an exception comes out of the Python
+    that they call.
+    """
 
 
 def _end_of(error: BaseException) -> str:
@@ -56,6 +60,7 @@ class _Run:
     def __init__(self, arguments: Arguments, text: str) -> None:
         self._arguments, self._text = arguments, text
         self._driver: Any = None
+        self._terminated = False
 
     def run(self) -> int:
         STATUS_FILE.unlink(missing_ok=True)
@@ -65,6 +70,7 @@ class _Run:
         lammps, code = None, 1
         try:
             lammps = open_lammps(self._arguments.lammps)
+            self._end_if_terminated()
             code, status = self._carry_out(lammps)
         except (Exception, _Terminated) as error:
             status = {'finished': False, 'error': str(error), 'end': _end_of(error), 'message': str(error)}
@@ -82,7 +88,7 @@ class _Run:
         from aiida_mlip_al.lmp_mace.runner_modules import cpu_seconds, explain, versions
 
         folder = Path() if self._arguments.script is None else self._arguments.script.parent
-        driver = self._driver = Driver(lammps, folder, self._arguments.options)
+        driver = self._driver = Driver(lammps, folder, self._arguments.options, self._end_if_terminated)
         code, message = 0, None
         try:
             driver.run(self._text)
@@ -125,8 +131,13 @@ class _Run:
         """SIGTERM: the run ends after its step, the frame is dumped, the rest of the script is carried out."""
         callback = None if self._driver is None else self._driver.callback
         if callback is None:
+            self._terminated = True
+        else:
+            callback.want_stop('terminated', 'SIGTERM.')
+
+    def _end_if_terminated(self) -> None:
+        if self._terminated:
             raise _Terminated('terminated')
-        callback.want_stop('terminated', 'SIGTERM.')
 
 
 def _read(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -55,10 +55,13 @@ class Driver:
     :param lammps: an instance of LAMMPS on one process.
     :param folder: where model files are looked for first.
     :param options: how the models are evaluated, where the script does not say.
+    :param before_each: called before each statement; what it raises ends the script.
     """
 
-    def __init__(self, lammps: Any, folder: Path, options: ModelOptions) -> None:
-        self._lammps, self._folder, self._options = lammps, folder, options
+    def __init__(
+        self, lammps: Any, folder: Path, options: ModelOptions, before_each: Callable[[], None] = lambda: None
+    ) -> None:
+        self._lammps, self._folder, self._options, self._before_each = lammps, folder, options, before_each
         self._style: PairStyle | None = None
         self._stop_settled = False
         self._equidistant_dumps: set[str] = set()
@@ -190,6 +193,7 @@ class Driver:
         return float(self._lammps.get_thermo('timeremain'))
 
     def _prepare(self, statement: Statement) -> None:
+        self._before_each()
         refuse(statement)
         if statement.command in RUNNING and self.callback is None:
             raise ValueError(
