@@ -12,8 +12,9 @@ from aiida.manage import get_manager
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain, undescribed
+from aiida_mlip_al.workflows.active_learning import ActiveLearningWorkChain
 from aiida_mlip_al.workflows.explore import exploration_settings
+from aiida_mlip_al.workflows.run_inputs import undescribed
 
 
 @pytest.fixture
