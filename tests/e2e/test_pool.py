@@ -58,7 +58,8 @@ def test_its_labels_lead_back_to_the_pool(installation, pool_run):
 
 def test_it_is_compared_with_runs_of_the_same_test_frames_alone(installation, pool_run, finished_run):
     page = installation.folder / 'against.html'
-    printed = installation.cli('report', str(pool_run), '--against', str(pool_run), '-o', str(page))
+    again = installation.launch('--wait', '--cache', config='pool.yaml')
+    printed = installation.cli('report', str(again), '--against', str(pool_run), '-o', str(page))
     assert 'this run as many' in ' '.join(printed.split())
     assert 'Labels saved' in page.read_text()
     page.unlink()
