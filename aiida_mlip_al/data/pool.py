@@ -26,13 +26,13 @@ def frames_of(node: Data) -> Iterator[Atoms]:
     elif isinstance(node, StructureData):
         yield atoms_of(node)
     elif isinstance(node, TrajectoryData):
-        positions, cells = node.get_positions(), node.get_cells()
+        positions, cells, symbols, pbc = node.get_positions(), node.get_cells(), list(node.symbols), node.pbc
         split = {'split': TEST} if node.base.attributes.get('split', None) == TEST else {}
         known = 'target_temperatures' in node.get_arraynames()
         temperatures = node.get_array('target_temperatures') if known else np.full(len(positions), np.nan)
         for row, temperature in enumerate(temperatures):
             cell = None if cells is None else cells[row]
-            frame = Atoms(list(node.symbols), positions=positions[row], cell=cell, pbc=node.pbc, info=split)
+            frame = Atoms(symbols, positions=positions[row], cell=cell, pbc=pbc, info=split)
             if np.isfinite(temperature):
                 frame.info['temperature_K'] = float(temperature)
             yield frame
