@@ -38,9 +38,12 @@ class Saving:
 
 
 def curve(run: RunSummary) -> tuple[list[int], list[float]]:
-    """Return labels and force MAE (eV/Å) on the test frames of the committees of a run's iterations."""
+    """Return labels and force MAE (eV/Å) on the test frames of the committees of a run's iterations.
+
+    An error of zero, on test frames that are all perfect crystals, is on no straight line in log-log and left out.
+    """
     points = [(turn.n_labels, turn.test_errors.force_mae) for turn in run.iterations if turn.test_errors is not None]
-    return [labels for labels, _ in points], [error for _, error in points]
+    return [labels for labels, error in points if error > 0], [error for _, error in points if error > 0]
 
 
 def need(run: RunSummary, error: float) -> Need | None:

@@ -83,6 +83,12 @@ def test_committees_that_were_not_tested_are_left_out(summary: RunSummary) -> No
     assert 'cannot be compared' in clause(nothing, tested)
 
 
+def test_an_error_of_zero_is_left_out(summary: RunSummary) -> None:
+    vanishing = run(summary, [(10, 200.0), (20, 0.0)])
+    assert curve(vanishing) == ([10], [0.2])
+    assert 'cannot be compared' in clause(run(summary, [(10, 0.0)]), run(summary, [(10, 0.0)]))
+
+
 def test_runs_are_compared_on_the_same_frames_only(summary: RunSummary) -> None:
     """In whatever order their test frames stand."""
     other = deepcopy(summary)
