@@ -393,14 +393,21 @@ def assess_labels(selection: SelectionData, **inputs: Any) -> dict[str, Any]:
 def record_iteration(stop: orm.Dict, selection: SelectionData, errors: orm.Dict, **inputs: Any) -> dict[str, orm.Data]:
     """Add a row to the learning history and decide whether to stop.
 
+    Audits whose labels came late are counted in the row of the round that asked for them: those that are hard to label are not
+    the ones to leave out.
+
     :param stop: the criteria.
     :param selection: what became of every explored frame.
     :param errors: of this iteration's committee on the train, validation and test frames.
     :param inputs: ``history`` up to here; ``new_labels``, their errors and deviations; ``late``, those of the last round that
-        came after this committee was evaluated; ``reports`` of this iteration's jobs by stage and job; ``deviations`` by walker;
-        ``properties`` that the committee predicts.
+        came after this committee was evaluated, and ``late_labels``, the errors of all of that round; ``reports`` of this
+        iteration's jobs by stage and job; ``deviations`` by walker; ``properties`` that the committee predicts.
     """
     history = list(inputs['history']['rows']) if 'history' in inputs else []
+    if 'late_labels' in inputs:
+        before = history[-1]
+        n_audited, n_audit_wrong = _audit(inputs['late_labels'], before['thresholds'].get('tolerance'))
+        history[-1] = {**before, 'n_audited': n_audited, 'n_audit_wrong': n_audit_wrong}
     counts = selection.counts
     n_frames = sum(counts.values())
     committee = errors.get_dict()

@@ -441,6 +441,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
         if 'dataset' in node.outputs:
             self.ctx.came_late = node
             self.assess_labels(late=node.outputs.dataset)
+            self.ctx.late_errors = self.ctx.new_labels
 
     def select_frames(self) -> None:
         """Decide the fate of every explored frame."""
@@ -515,6 +516,7 @@ class ActiveLearningWorkChain(SubmitOnce, WorkChain):
             optional['new_labels'] = self.ctx.new_labels
         if self.ctx.came_late is not None:
             optional['late'] = self.ctx.came_late.outputs.dataset
+            optional['late_labels'] = self.ctx.late_errors
         predicted = self.ctx.get(f'{self.name}_properties')
         if predicted is not None and 'properties' in predicted.outputs:
             optional['properties'] = predicted.outputs.properties

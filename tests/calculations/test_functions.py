@@ -603,6 +603,23 @@ class TestHistory:
         assert alone['stop_reason'] is None
         assert alone['rows'] == late['rows']
 
+    def test_audits_that_come_late_count_in_their_round(self) -> None:
+        """Of the first round one audit was right, and the late one was wrong."""
+
+        def audits(*errors: float) -> DeviationData:
+            n = len(errors)
+            others = {name: np.full(n, 0.1) for name in ('force_mae', 'force_mse', 'energy_error_per_atom')}
+            return deviation_of(
+                [0.05] * n, audit=np.ones(n), max_force_error=np.array(errors), n_atoms=np.ones(n), **others
+            )
+
+        first = self.record(self.selection(9, 1), {}, new_labels=audits(0.1))
+        second = self.record(
+            self.selection(9, 1), {}, history=first, new_labels=audits(0.1, 0.1), late_labels=audits(0.1, 0.5)
+        )
+        counts = [[(row['n_audited'], row['n_audit_wrong']) for row in made['rows']] for made in (first, second)]
+        assert counts == [[(1, 0)], [(2, 1), (2, 0)]]
+
     def test_audits_count_only_against_a_tolerance(self) -> None:
         new = deviation_of(
             [0.2, 0.4],

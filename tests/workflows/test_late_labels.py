@@ -75,6 +75,8 @@ def test_late_label_joins_the_next_iteration(python_code, aiida_localhost, tmp_p
     # The committee's errors are measured on both labels that it had asked for.
     assert node.outputs.iterations.iteration_01.new_labels.n_frames == 1
     assert sorted(node.outputs.iterations.iteration_01.late_labels.get_array('rank')) == [0, 1]
+    recorded = node.outputs.iterations.iteration_02.history.creator.inputs
+    assert recorded.late_labels.uuid == node.outputs.iterations.iteration_01.late_labels.uuid
     assert [set(row['properties']) for row in (first, second)] == [set(node.inputs.structures)] * 2
     assert first['core_s']['label_seeds'] > 0
     assert first['core_s']['properties'] > 0
