@@ -51,8 +51,8 @@ def without_creator(pk: str) -> list[str]:
     return lost
 
 
-# Inputs of restart work chains that AiiDA and aiida-vasp fill with default nodes; they do not change a result.
-DEFAULTS = {'max_iterations', 'clean_workdir', 'max_restarts', 'keep_last_workdir', 'verbose'}
+# Inputs of restart work chains that AiiDA itself fills with default nodes; they do not change a result.
+DEFAULTS = {'max_iterations', 'clean_workdir', 'max_restarts'}
 
 
 def labelled_more_than_once(pk: str) -> list[str]:

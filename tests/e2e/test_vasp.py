@@ -97,6 +97,11 @@ def test_a_whole_run(vasp):
     assert [call['fault'] for call in calls].count('crash') == 1
     assert len(calls) == 8 + counts['iteration_01'], 'the frames of the MD had their labels'
 
+    vasp.launch('--wait', '--cache', config='vasp.yaml')
+    again = [json.loads(line)['hash'] for line in (vasp.folder / 'calls.jsonl').read_text().splitlines()][len(calls) :]
+    crashed = {call['hash'] for call in calls if call['fault'] == 'crash'}
+    assert set(again) & set(hashes) == crashed, 'all that VASP had computed came from the cache'
+
 
 # What a scheduler does at the end of the time: it kills the whole job. AiiDA's `core.direct` never does.
 TIME_LIMIT = '[ -n "$LIMITED" ] || LIMITED=1 exec timeout -s KILL {} bash "$0"'

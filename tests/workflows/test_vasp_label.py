@@ -71,6 +71,9 @@ def test_interleaved_alloys(standin, alloys):
     assert len(standin.calls()) == 3, 'a structure that is not worth computing is not computed'
     assert results['dataset'].n_frames == 3
     assert results['dataset'].base.attributes.get('theory') == 'VASP FAKE(ENCUT=300)'
+    called = {'pk': {'in': [process.pk for process in node.called_descendants]}}
+    query = orm.QueryBuilder().append(WorkflowFactory('vasp.v2.vasp'), filters=called)
+    assert query.count() == 3, "those who query for aiida-vasp's work chain find them"
 
 
 def ancestors(node):
